@@ -1,0 +1,1 @@
+"""What is true and what to do. Functions of facts: no I/O, no clock, no logging, no Google, no Airflow."""

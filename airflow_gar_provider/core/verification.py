@@ -1,0 +1,46 @@
+"""Whether an environment has what was wanted: by its declared map, and by what `pip list` says is installed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from packaging.utils import canonicalize_name
+
+from airflow_gar_provider.core.environment import plan_patch
+from airflow_gar_provider.core.requirement import Requirement
+
+
+def undeclared(actual: Mapping[str, str], wanted: Iterable[Requirement], absent: Iterable[str]) -> list[str]:
+    """Sentences: what the declared map lacks, or has too much. Empty when it is as wanted."""
+    patch = plan_patch(actual, wanted, absent)
+    lacking = [
+        f"{name} is declared as {actual.get(name, 'absent')!r}, wanted {value!r}" for name, value in patch.set.items()
+    ]
+    return lacking + [f"{name} is still declared" for name in patch.remove]
+
+
+def uninstalled(installed: Mapping[str, str], wanted: Iterable[Requirement]) -> list[str]:
+    """Sentences: what is not installed, or in a version that the requirement forbids. Keys are PEP 503 names."""
+    problems = []
+    for requirement in wanted:
+        version = installed.get(requirement.name)
+        if version is None:
+            problems.append(f"{requirement} is declared, but not installed")
+        elif not requirement.allows(version):
+            problems.append(f"{requirement} is wanted, but version {version} is installed")
+    return problems
+
+
+def parse_pip_list(output: str) -> dict[str, str]:
+    """What `pip list` printed, as columns, as `name==version` lines or as JSON -> PEP 503 name to version."""
+    text = output.strip()
+    if text.startswith("["):
+        return {canonicalize_name(entry["name"]): entry["version"] for entry in json.loads(text)}
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?:\s+|==)(\d\S*)", line)
+        if match:
+            found[canonicalize_name(match.group(1))] = match.group(2)
+    return found

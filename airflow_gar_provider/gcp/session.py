@@ -1,0 +1,122 @@
+"""Credentials, and Google's errors as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import google.auth.exceptions
+import requests
+from google.api_core import exceptions as api
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.credentials import Credentials
+from google.auth.transport.requests import AuthorizedSession, Request
+
+from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.errors import (
+    AccessDeniedError,
+    ConcurrentChangeError,
+    GoogleApiError,
+    NotFoundError,
+    UnavailableError,
+)
+
+CALL_TIMEOUT = 60.0
+"""Seconds that one call may take, its retries included."""
+
+RETRY = Retry(
+    predicate=if_exception_type(api.ServiceUnavailable, api.TooManyRequests, api.InternalServerError, api.BadGateway),
+    initial=0.5,
+    maximum=10.0,
+    timeout=CALL_TIMEOUT,
+)
+"""For calls that change nothing, or that say with an etag or generation what they expect to change."""
+
+
+class Session:
+    """One identity's credentials, and an HTTP session that carries them."""
+
+    def __init__(self, credentials: Credentials, project_id: str | None = None) -> None:
+        self.credentials = credentials
+        self.project_id = project_id
+
+    @cached_property
+    def http(self) -> requests.Session:
+        """A session that sends the access token and refreshes it."""
+        session: requests.Session = AuthorizedSession(self.credentials)
+        return session
+
+    def token(self) -> str:
+        """An access token that is valid for some minutes yet. Raises AccessDeniedError."""
+        with google_errors("get an access token", resource=None):
+            if not self.credentials.valid:
+                self.credentials.refresh(Request())
+            return str(self.credentials.token)
+
+
+@contextmanager
+def google_errors(action: str, *, resource: str | None, remedy: str | None = None) -> Iterator[None]:
+    """Turn what Google's clients raise into this package's errors; `action` is an infinitive: "read the policy"."""
+    try:
+        yield
+    except api.GoogleAPICallError as error:
+        raise _from_call(error, action, resource, remedy) from error
+    except api.RetryError as error:
+        if isinstance(error.cause, api.GoogleAPICallError):
+            raise _from_call(error.cause, action, resource, remedy) from error
+        raise UnavailableError(f"could not {action}: {error}", resource=resource) from error
+    except google.auth.exceptions.GoogleAuthError as error:
+        raise AccessDeniedError(
+            f"could not {action}: no usable Google credentials ({redact(str(error))})",
+            resource=resource,
+            remedy="look at the Airflow connection's credentials (gcp_conn_id) and impersonation_chain",
+        ) from error
+    except requests.RequestException as error:
+        raise UnavailableError(f"could not {action}: {redact(str(error))}", resource=resource) from error
+
+
+_KINDS: tuple[tuple[tuple[type[Exception], ...], type[GoogleApiError]], ...] = (
+    ((api.NotFound,), NotFoundError),
+    ((api.Forbidden, api.Unauthorized), AccessDeniedError),
+    ((api.Conflict, api.PreconditionFailed), ConcurrentChangeError),
+    ((api.TooManyRequests, api.ServerError), UnavailableError),
+)
+_REMEDIES: dict[type[GoogleApiError], str] = {
+    NotFoundError: "look at the name, its project and location, and whether the caller may see it",
+    AccessDeniedError: "grant the caller (the connection's identity) the permission that Google names",
+    UnavailableError: "try again; Google's status page tells of outages",
+}
+
+
+def _from_call(error: api.GoogleAPICallError, action: str, resource: str | None, remedy: str | None) -> GoogleApiError:
+    kind = next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), GoogleApiError)
+    return kind(
+        f"could not {action}",
+        resource=resource,
+        remedy=remedy or _REMEDIES.get(kind),
+        status=status_of(error),
+        message=redact(str(error.message)),
+    )
+
+
+def status_of(error: api.GoogleAPICallError) -> str:
+    """The google.rpc status name; REST answers lose it, then the class of the exception has to do."""
+    code: Any = getattr(error, "grpc_status_code", None)
+    return str(code.name) if code is not None else type(error).__name__
+
+
+def error_of_response(
+    response: requests.Response, action: str, *, resource: str, remedy: str | None = None
+) -> GoogleApiError:
+    """The error for an HTTP answer of 400 or more, with Google's words from its body."""
+    error = api.from_http_response(response)
+    try:
+        body = response.json()["error"]
+        error.message, status = body["message"], body.get("status")
+    except (ValueError, KeyError, TypeError):
+        error.message, status = (response.text.strip()[:500] or response.reason), None
+    found = _from_call(error, action, resource, remedy)
+    found.status = status or f"HTTP {response.status_code}"
+    return found

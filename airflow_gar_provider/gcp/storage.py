@@ -1,0 +1,94 @@
+"""Cloud Storage: objects with their generations."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from google.cloud import storage
+from google.cloud.exceptions import NotFound
+
+from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, google_errors
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a bucket."""
+
+    bucket: str
+    name: str
+    size: int
+    """Bytes."""
+    generation: int
+    md5: str
+    """Hexadecimal; empty for composed objects, which have none."""
+
+    @property
+    def uri(self) -> str:
+        """`gs://BUCKET/NAME`."""
+        return f"gs://{self.bucket}/{self.name}"
+
+
+class Storage:
+    """One identity's view of Cloud Storage. Errors: see `gcp.session.google_errors`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @cached_property
+    def _client(self) -> storage.Client:
+        # Without a project the client would look for a default one; no call here needs it.
+        return storage.Client(project=self._session.project_id or "-", credentials=self._session.credentials)
+
+    def read(self, bucket: str, name: str) -> tuple[bytes, int] | None:
+        """Content and generation, or None when there is no such object."""
+        blob = self._client.bucket(bucket).blob(name)
+        with google_errors("read the object", resource=f"gs://{bucket}/{name}"):
+            try:
+                content = blob.download_as_bytes(timeout=CALL_TIMEOUT)
+            except NotFound:
+                return None
+        return content, int(blob.generation)
+
+    def write(self, bucket: str, name: str, content: bytes, *, if_generation: int | None = None) -> int:
+        """Write an object; returns its generation.
+
+        `if_generation` is the generation that is replaced, 0 for an object that must not exist; when another one is
+        there, ConcurrentChangeError.
+        """
+        blob = self._client.bucket(bucket).blob(name)
+        with google_errors("write the object", resource=f"gs://{bucket}/{name}"):
+            blob.upload_from_string(
+                content, content_type="text/plain", if_generation_match=if_generation, timeout=CALL_TIMEOUT
+            )
+        return int(blob.generation)
+
+    def delete(self, bucket: str, name: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        with google_errors("delete the object", resource=f"gs://{bucket}/{name}"):
+            try:
+                self._client.bucket(bucket).blob(name).delete(timeout=CALL_TIMEOUT)
+            except NotFound:
+                return
+
+    def list(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
+        """The objects below a prefix, by name."""
+        with google_errors("list objects", resource=f"gs://{bucket}/{prefix}"):
+            for blob in self._client.list_blobs(bucket, prefix=prefix, timeout=CALL_TIMEOUT):
+                md5 = base64.b64decode(blob.md5_hash).hex() if blob.md5_hash else ""
+                yield StoredObject(bucket, blob.name, int(blob.size or 0), int(blob.generation), md5)
+
+    def download(self, bucket: str, name: str, target: Path) -> None:
+        """Write an object's content to a local file."""
+        with google_errors("download the object", resource=f"gs://{bucket}/{name}"):
+            self._client.bucket(bucket).blob(name).download_to_filename(str(target), timeout=CALL_TIMEOUT)
+
+    def upload(self, bucket: str, name: str, source: Path) -> int:
+        """Write a local file to an object; returns its generation."""
+        blob = self._client.bucket(bucket).blob(name)
+        with google_errors("upload to the object", resource=f"gs://{bucket}/{name}"):
+            blob.upload_from_filename(str(source), timeout=CALL_TIMEOUT)
+        return int(blob.generation)

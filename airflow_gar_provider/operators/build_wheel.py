@@ -1,0 +1,37 @@
+"""BuildWheelOperator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_gar_provider.compat import Context
+from airflow_gar_provider.operators.base import GarOperator
+
+
+class BuildWheelOperator(GarOperator):
+    """Build a wheel from source with pypa/build (extra `build`), and keep it in a bucket for the next task.
+
+    The build runs the source's own code with what the worker may do: build only what you trust, or publish wheels that
+    CI built.
+
+    :param source: a folder, a `.tar.gz` sdist, or `gs://….tar.gz`.
+    :param destination: a `gs://` prefix: the next task may run on another worker.
+    :return: {"outcome": built, "message", "wheel": gs:// URI, "package", "version", "sha256"}.
+    """
+
+    template_fields: Sequence[str] = ("source", "destination", *GarOperator.template_fields)
+
+    def __init__(self, *, source: str, destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.destination = destination
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Build in a bare environment, upload the wheel."""
+        from airflow_gar_provider.steps.build import build
+
+        with self.explained(context):
+            result = build(self.cloud().storage, self.source, self.destination)
+        self.log.info(result["message"])
+        return result

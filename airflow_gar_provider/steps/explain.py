@@ -1,0 +1,98 @@
+"""Explain: what the registry says of a requirement, and why an update failed."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_gar_provider.core.diagnosis import Diagnosis, RegistryView, diagnose, is_package_failure
+from airflow_gar_provider.core.environment import Environment, EnvironmentName, Wish
+from airflow_gar_provider.core.operation import Operation
+from airflow_gar_provider.core.repository import RepositoryName, member_of, reads_by
+from airflow_gar_provider.core.requirement import Requirement
+from airflow_gar_provider.errors import (
+    AccessDeniedError,
+    GarProviderError,
+    GoogleApiError,
+    InstallFailedError,
+    NotFoundError,
+)
+from airflow_gar_provider.gcp.cloud import Cloud
+from airflow_gar_provider.steps.clock import Clock
+
+log = logging.getLogger(__name__)
+_LOG_TRIES = 4
+"""Build log entries lag behind the operation's end by seconds to a minute."""
+
+
+def look(cloud: Cloud, repository: RepositoryName, requirement: Requirement, environment: Environment) -> RegistryView:
+    """What the registry and IAM say about a requirement, as far as the caller may know."""
+    versions: tuple[str, ...] | None
+    reader: bool | None
+    try:
+        versions = tuple(cloud.artifact_registry.list_versions(repository, requirement.name))
+    except AccessDeniedError as error:
+        log.info("the registry's versions cannot be read: %s", error.what)
+        versions = None
+    try:
+        policy = cloud.artifact_registry.get_policy(repository)
+        bindings = [(binding.role, list(binding.members)) for binding in policy.bindings]
+        reader = reads_by(bindings, member_of(environment.service_account))
+    except (AccessDeniedError, NotFoundError) as error:
+        log.info("the repository's policy cannot be read: %s", error.what)
+        reader = None
+    return RegistryView(repository, requirement.name, versions, reader)
+
+
+def explain(cloud: Cloud, wish: Wish, operation: Operation, clock: Clock) -> GarProviderError:
+    """Why our update failed."""
+    environment = cloud.composer.get_environment(wish.environment)
+    if not is_package_failure(operation.error_message):
+        return GoogleApiError(
+            "the update failed",
+            resource=str(wish.environment),
+            remedy="look at the environment's page in the console",
+            status=str(operation.error_code),
+            message=operation.error_message,
+        )
+    lines = _build_log(cloud, wish.environment, operation, clock)
+    views = [] if wish.repository is None else [look(cloud, wish.repository, r, environment) for r in wish.requirements]
+    found = diagnose(
+        operation.error_message,
+        lines,
+        environment=wish.environment,
+        service_account=environment.service_account,
+        wanted=wish.requirements,
+        views=views,
+    )
+    return _install_failed(wish, found, operation)
+
+
+def _install_failed(wish: Wish, found: Diagnosis, operation: Operation) -> InstallFailedError:
+    return InstallFailedError(
+        f"{', '.join(wish.wanted)} could not be installed in {wish.environment.name}: {found.summary}",
+        environment=str(wish.environment),
+        cause=found.cause.value,
+        remedy=found.remedy,
+        evidence=found.evidence,
+        facts=found.facts,
+        operation=operation.name,
+        log_link=wish.environment.console_url,
+        retryable=found.retryable,
+    )
+
+
+def _build_log(cloud: Cloud, environment: EnvironmentName, operation: Operation, clock: Clock) -> list[str]:
+    """The build's log, waited for a little; nothing when it may not be read (the operation's message has to do)."""
+    if operation.created is None:
+        return []
+    for attempt in range(1, _LOG_TRIES + 1):
+        try:
+            lines = cloud.logs.build_log(environment, operation.created, operation.ended)
+        except GoogleApiError as error:
+            log.warning("the build log cannot be read, only the operation's message is known: %s", error)
+            return []
+        if lines:
+            return lines
+        log.info("the build log is not there yet")
+        clock.sleep(2.0 * attempt)
+    return []
