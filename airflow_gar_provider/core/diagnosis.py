@@ -225,7 +225,7 @@ def _wrong_credentials(lines: Sequence[str]) -> Diagnosis | None:
 
 def _timeout(lines: Sequence[str]) -> Diagnosis | None:
     evidence = _quote(
-        lines, r"(?:build|install\w*) (?:has )?timed out|timeout exceeded|DEADLINE_EXCEEDED|Build timeout"
+        lines, r"(?i)(?:build|install\w*) (?:has )?timed out|timeout exceeded|DEADLINE_EXCEEDED|build timeout"
     )
     if not evidence:
         return None

@@ -70,8 +70,9 @@ class _Document:
             self.options.append(_Option(section, _option_name(name), number, number + 1, value))
             open_option = True
 
-    def find(self, section: str, name: str) -> _Option | None:
-        return next((o for o in self.options if o.section == section and o.name == name), None)
+    def find(self, section: str, name: str) -> list[_Option]:
+        """All of a name: `index_url` and `index-url` are two options to configparser; pip takes the last one."""
+        return [option for option in self.options if option.section == section and option.name == name]
 
     def replace(self, option: _Option, value: str) -> None:
         """Give an option one other value; how its name is written, and comments between its lines, stay."""
@@ -204,8 +205,8 @@ def point(text: str, repository: RepositoryName, form: str) -> str:
 
 def _options(document: _Document, name: str) -> list[_Option]:
     """The option in the sections that `pip install` reads, last one first: an edit moves only what is below it."""
-    found = [document.find(section, name) for section in ("global", "install")]
-    return sorted((option for option in found if option), key=lambda option: -option.first)
+    found = [option for section in ("global", "install") for option in document.find(section, name)]
+    return sorted(found, key=lambda option: -option.first)
 
 
 def _set_index(document: _Document, url: str) -> None:
@@ -218,20 +219,17 @@ def _set_index(document: _Document, url: str) -> None:
 
 def _set_extra(document: _Document, url: str, *, wanted: bool) -> None:
     for option in _options(document, EXTRA):
-        unwanted = [
-            entry for entry in option.value.split() if _same_index(entry, url) and not (wanted and entry == url)
-        ]
-        for entry in unwanted:
-            current = document.find(option.section, EXTRA)
-            if current:
+        for entry in dict.fromkeys(option.value.split()):
+            if _same_index(entry, url) and not (wanted and entry == url):
+                current = next(o for o in document.find(option.section, EXTRA) if o.first == option.first)
                 document.discard(current, entry)
     if not wanted:
         return
-    options = _options(document, EXTRA)
-    for option in options:
-        if url not in option.value.split():
-            document.append(option, url)
-    if not options:
+    for section in ("install", "global"):
+        options = document.find(section, EXTRA)
+        if options and url not in options[-1].value.split():
+            document.append(options[-1], url)
+    if not _options(document, EXTRA):
         document.add("global", EXTRA, url)
 
 
