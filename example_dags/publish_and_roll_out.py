@@ -135,10 +135,9 @@ with DAG(
     def roll_out(environment: str) -> None:
         """Bring one environment to the package, and use it there."""
 
-        @task.short_circuit(ignore_downstream_trigger_rules=False, map_index_template="{{ environment_name }}")
-        def may_grant(environment: str, params: dict[str, Any], **context: Any) -> bool:
+        @task.short_circuit(ignore_downstream_trigger_rules=False)
+        def may_grant(environment: str, params: dict[str, Any]) -> bool:
             """Whether this DAG manages access."""
-            context["environment_name"] = environment.rsplit("/", 1)[1]
             return bool(params["grant_access"])
 
         grant_access = GrantRepositoryAccessOperator(
@@ -200,7 +199,7 @@ with DAG(
             )
         return rows
 
-    @task(trigger_rule="all_done")
+    @task(trigger_rule="all_done", retries=0)
     def verdict(rows: list[dict[str, Any]]) -> str:
         """Fail the run when any environment failed: a report that always runs would leave it green."""
         bad = [row["environment"] for row in rows if row["distance_km"] is None]

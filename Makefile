@@ -1,0 +1,75 @@
+# Everything that a person or CI calls. `make help` lists it.
+AIRFLOW ?= 3.3.2
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/airflow-$(AIRFLOW).txt
+STATE := .demo
+LOCATION := locations/europe-west1
+ENVIRONMENTS := dev staging prod
+CALLER := management@acme-data.iam.gserviceaccount.com
+
+# The world of the demo: one project for packages, one with three environments, and who may do what.
+WORLD = --project acme-packages --project acme-data \
+	$(foreach name,$(ENVIRONMENTS),--environment projects/acme-data/$(LOCATION)/environments/$(name)) \
+	--bucket acme-packages/acme-packages-builds \
+	--caller $(CALLER) \
+	--grant serviceAccount:$(CALLER)=roles/artifactregistry.admin@projects/acme-packages \
+	--grant serviceAccount:$(CALLER)=roles/storage.objectAdmin@projects/acme-packages \
+	--grant serviceAccount:$(CALLER)=roles/composer.admin@projects/acme-data \
+	--grant serviceAccount:$(CALLER)=roles/composer.environmentAndStorageObjectAdmin@projects/acme-data \
+	--grant serviceAccount:$(CALLER)=roles/iam.serviceAccountUser@projects/acme-data \
+	--grant serviceAccount:$(CALLER)=roles/logging.viewer@projects/acme-data
+SANDBOX = $(BIN)/python -m airflow_gar_provider.sandbox run --data-dir $(1)/sandbox $(WORLD) -- $(BIN)/python -m
+space := $(subst ,, )
+comma := ,
+NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
+
+.PHONY: help setup demo up test lint unit slow lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## make .venv with the pinned dependencies
+
+$(VENV)/.ready: $(LOCK) pyproject.toml
+	@echo "setting up $(VENV) with Airflow $(AIRFLOW): some minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## the whole road once, on the sandbox (STORY=1: with what goes wrong in life)
+ifdef STORY
+	@rm -rf $(STATE)/story
+	@$(call SANDBOX,$(STATE)/story) demo.road --home $(STATE)/story/airflow --environments $(NAMES) --story
+else
+	@$(call SANDBOX,$(STATE)) demo.road --home $(STATE)/airflow --environments $(NAMES)
+endif
+
+up: setup  ## the sandbox and Airflow's own web UI, until Ctrl-C
+	@$(call SANDBOX,$(STATE)) demo.up --home $(STATE)/airflow
+
+test: setup lint  ## lint, types, and the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy example_dags
+
+unit: setup  ## the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow and not registry"
+
+lock: setup  ## pin the dependencies anew, for every supported Airflow
+	@for version in $(patsubst requirements/airflow-%.in,%,$(wildcard requirements/*.in)); do \
+		echo "locking Airflow $$version"; \
+		$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+			--generate-hashes --no-emit-index-url --no-header --no-annotate \
+			--extra build --extra sandbox --group dev \
+			pyproject.toml requirements/airflow-$$version.in -o requirements/airflow-$$version.txt || exit 1; \
+	done
+
+clean:  ## delete the demo's state
+	rm -rf $(STATE)

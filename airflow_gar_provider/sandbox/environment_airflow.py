@@ -1,0 +1,319 @@
+"""The Airflow of one sandboxed Composer environment, run for real on the environment's image.
+
+What answers at an environment's `airflowUri` is Airflow's own REST application over the environment's own database,
+called
+in process by a child that runs in the image (`environment_process.py`): no port is opened. The child also parses the
+DAG
+folder and runs what was triggered. A new image ends the child and the tasks that run in it, as a Composer update
+restarts
+schedulers and workers; the next child fails what was cut off, or sets it up for its retry.
+
+A DAG folder that changed is parsed before the request is answered. (Google needs minutes for that.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_gar_provider.sandbox.process_group import LINE_LIMIT, clean_environment, end_group, run_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PROGRAM = Path(__file__).with_name("environment_process.py")
+_RAN = 0
+# Anonymous is admin for Airflow 2's own API: who may call is decided before, by the sandbox's roles.
+_WEBSERVER_CONFIG = 'AUTH_ROLE_PUBLIC = "Admin"\n'
+# Subcommands of `airflow dags` that need the DAGs of the folder to be in the database, or leave runs to do.
+_SCHEDULING_COMMANDS = ("trigger", "pause", "unpause", "delete", "state", "list-runs", "details")
+
+
+class EnvironmentAirflow:
+    """Airflow in one environment: its REST API, its commands, and the process that runs its DAGs.
+
+    `folder` keeps everything that outlives a restart (database, task logs); `variables` is added to the environment of
+    every process, as Composer adds `GCP_PROJECT` and the user's own; `template` is a folder where several environments
+    share one migrated database file (making it takes seconds).
+    """
+
+    def __init__(self, folder: Path, *, variables: Mapping[str, str], template: Path | None = None) -> None:
+        self.home = folder.absolute() / "home"
+        self._template = template.absolute() if template else self.home
+        self._variables = dict(variables)
+        self._airflow_version = importlib.metadata.version("apache-airflow")
+        self.api_version = "v1" if self._airflow_version.startswith("2.") else "v2"
+        self._process: _Process | None = None
+        self._starting = asyncio.Lock()
+        self._scheduling: asyncio.Task[None] | None = None
+        self._scheduled_again = False
+
+    async def handle(
+        self, method: str, path: str, query: Mapping[str, str], body: object | None, *, image: Path, dags: Path
+    ) -> tuple[int, object]:
+        """Answer one request of Airflow's REST API: (HTTP status, JSON value).
+
+        `path` is what follows `/api/v2` (`/dags/my_dag`), or the whole path. Raises RuntimeError when Airflow cannot
+        start.
+        """
+        process = await self._running(image, dags)
+        path = path if path.startswith("/api/") else f"/api/{self.api_version}/{path.lstrip('/')}"
+        status, answer = await process.request(method.upper(), path, query, body)
+        if method.upper() != "GET" and status < 400:
+            self._schedule(process)
+        return status, answer
+
+    async def command(self, arguments: Sequence[str], *, image: Path, dags: Path) -> tuple[int, str]:
+        """Run `airflow ARGUMENTS` in the image: (exit code, both output streams)."""
+        schedules = arguments[:1] == ["dags"] and any(word in _SCHEDULING_COMMANDS for word in arguments[1:2])
+        process = await self._running(image, dags) if schedules else None
+        await self._database(image, dags)
+        output: list[str] = []
+        code = await run_lines(
+            [str(image / "bin" / "airflow"), *arguments],
+            environment=self._environment(image, dags),
+            folder=self.home,
+            on_line=output.append,
+        )
+        if process is not None:
+            self._schedule(process)
+        return code, "".join(f"{line}\n" for line in output)
+
+    async def close(self) -> None:
+        """End every child."""
+        if self._scheduling is not None:
+            self._scheduling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._scheduling
+            self._scheduling = None
+        if self._process is not None:
+            await self._process.close()
+            self._process = None
+
+    async def _running(self, image: Path, dags: Path) -> _Process:
+        """Return the process for this image and folder, started if needed, with the folder as it is now parsed."""
+        async with self._starting:
+            process = self._process
+            if process is None or not process.alive or (process.image, process.dags) != (image, dags):
+                await self.close()
+                await self._database(image, dags)
+                process = await _Process.start(image, dags, self.home, self._environment(image, dags))
+                self._process = process
+            digest = await asyncio.to_thread(_digest, dags)
+            if process.parsed != digest:
+                first = process.parsed is None
+                if await process.order("parse") != 0:
+                    raise RuntimeError(f"Parsing the DAG folder failed: {process.log_tail()}")
+                process.parsed = digest
+                if first:
+                    self._schedule(process)  # runs that an earlier process left
+        return process
+
+    def _schedule(self, process: _Process) -> None:
+        """Run what is queued, one run after the other, in the background."""
+        self._scheduled_again = True
+        if self._scheduling is None or self._scheduling.done():
+            self._scheduling = asyncio.create_task(self._run_queued(process))
+
+    async def _run_queued(self, process: _Process) -> None:
+        with contextlib.suppress(_EndedError):
+            # Asked again while a run was on: that run's process may have looked before the new one was queued.
+            while self._scheduled_again:
+                self._scheduled_again = False
+                while await process.order("run") == _RAN:
+                    pass
+
+    async def _database(self, image: Path, dags: Path) -> None:
+        """Make sure that the environment has a database of the installed Airflow."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        own = self.home / "airflow.db"
+        if own.exists() and _read(self.home / "version") == self._airflow_version:
+            return
+        if not own.exists():
+            self._template.mkdir(parents=True, exist_ok=True)
+            migrated = self._template / f"airflow-{self._airflow_version}.db"
+            # A lock of the file system: environments that start at once, or other sandboxes, migrate one file once.
+            with (self._template / "lock").open("w") as lock:
+                await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+                if not migrated.exists():
+                    making = migrated.with_suffix(".making")
+                    await self._migrate(making, image, dags)
+                    making.replace(migrated)
+            # The file alone: a copied airflow.cfg would name the original's database.
+            await asyncio.to_thread(shutil.copyfile, migrated, own)
+        else:
+            await self._migrate(own, image, dags)
+        (self.home / "webserver_config.py").write_text(_WEBSERVER_CONFIG, encoding="utf-8")
+        (self.home / "version").write_text(self._airflow_version, encoding="utf-8")
+
+    async def _migrate(self, database: Path, image: Path, dags: Path) -> None:
+        environment = self._environment(image, dags) | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}"}
+        output: list[str] = []
+        arguments = [str(image / "bin" / "airflow"), "db", "migrate"]
+        code = await run_lines(arguments, environment=environment, folder=self.home, on_line=output.append)
+        if code != 0:
+            raise RuntimeError("Airflow's database could not be made:\n" + "\n".join(output[-20:]))
+
+    def _environment(self, image: Path, dags: Path) -> dict[str, str]:
+        """Return the process environment: ours last, so that a user's variable cannot point Airflow elsewhere."""
+        plugins = dags.absolute().parent / "plugins"
+        settings = {
+            "CORE__DAGS_FOLDER": str(dags.absolute()),
+            "CORE__PLUGINS_FOLDER": str(plugins if plugins.is_dir() else self.home / "plugins"),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__FERNET_KEY": "",
+            "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # Composer's default
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "LOGGING__NAMESPACE_LEVELS": "airflow.api_fastapi=WARNING airflow.sdk.definitions.dag=WARNING",
+            "LOGGING__COLORED_CONSOLE_LOG": "False",
+            "USAGE_DATA_COLLECTION__ENABLED": "False",
+            "API_AUTH__JWT_SECRET": secrets.token_hex(64),
+        }
+        if self.api_version == "v1":
+            settings["API__AUTH_BACKENDS"] = "airflow.api.auth.backend.default"
+            settings["WEBSERVER__CONFIG_FILE"] = str(self.home / "webserver_config.py")
+        return (
+            clean_environment(first_on_path=image.absolute() / "bin")
+            | self._variables
+            | {
+                "HOME": str(self.home),
+                "AIRFLOW_HOME": str(self.home),
+                "PATH": clean_environment(first_on_path=image.absolute() / "bin")["PATH"],
+                # The DAG folder is a bucket: no __pycache__ there.
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONUNBUFFERED": "1",
+            }
+            | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+        )
+
+
+class _EndedError(RuntimeError):
+    """The process ended before it answered."""
+
+
+class _Process:
+    """The child in the image: orders over its standard streams, requests over a socket pair."""
+
+    def __init__(self, process: asyncio.subprocess.Process, image: Path, dags: Path, log: Path) -> None:
+        self.process = process
+        self.image = image
+        self.dags = dags
+        self.log = log
+        self.parsed: str | None = None
+        self.alive = True
+        self._last_id = 0
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._requests: asyncio.StreamWriter
+
+    @classmethod
+    async def start(cls, image: Path, dags: Path, home: Path, environment: Mapping[str, str]) -> _Process:
+        """Start the child. What it prints goes to a file in the environment's folder."""
+        log = home / "process.log"
+        ours, its = socket.socketpair()
+        with its, log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                str(image / "bin" / "python"),
+                "-I",  # keeps this package's folder out of the user code's sys.path
+                "-B",
+                str(_PROGRAM),
+                str(its.fileno()),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                cwd=home,
+                env=dict(environment),
+                pass_fds=(its.fileno(),),
+                start_new_session=True,
+            )
+        self = cls(process, image, dags, log)
+        reader, self._requests = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+        assert process.stdout is not None
+        self._tasks = [asyncio.create_task(self._read(stream)) for stream in (reader, process.stdout)]
+        return self
+
+    async def order(self, do: str) -> int:
+        """Have the child parse the folder or run what is queued; return its exit code."""
+        assert self.process.stdin is not None
+        answer = await self._ask(self.process.stdin, {"do": do})
+        return int(answer["code"])
+
+    async def request(self, method: str, path: str, query: Mapping[str, str], body: object) -> tuple[int, object]:
+        """Ask Airflow's REST application."""
+        question = {"method": method, "path": path, "query": dict(query), "body": body}
+        answer = await self._ask(self._requests, question)
+        return int(answer["status"]), answer["body"]
+
+    async def _ask(self, writer: asyncio.StreamWriter, question: dict[str, object]) -> dict[str, Any]:
+        self._last_id += 1
+        key = self._last_id
+        future = self._waiting[key] = asyncio.get_running_loop().create_future()
+        try:
+            if self.alive:
+                writer.write(json.dumps({"id": key, **question}).encode() + b"\n")
+            else:
+                raise _EndedError(f"The environment's Airflow has ended: {self.log_tail()}")
+            answer: dict[str, Any] = await future
+        finally:
+            del self._waiting[key]
+        return answer
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Hand answers to those who wait, until the child ends."""
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                answer = json.loads(line)
+                future = self._waiting.get(answer["id"])
+                if future is not None and not future.done():
+                    future.set_result(answer)
+        self.alive = False
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(_EndedError(f"The environment's Airflow has ended: {self.log_tail()}"))
+
+    def log_tail(self) -> str:
+        """Return the end of what the child printed."""
+        return "\n".join(_read(self.log).splitlines()[-20:])
+
+    async def close(self) -> None:
+        """End the child and all that it started."""
+        self.alive = False
+        await end_group(self.process)
+        self._requests.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _digest(folder: Path) -> str:
+    """Return a fingerprint of the files in a folder: names, sizes, times of change."""
+    found = hashlib.sha256()
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(files):
+            file = Path(root, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = file.stat()
+                found.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return found.hexdigest()

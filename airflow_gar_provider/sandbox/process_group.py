@@ -1,0 +1,73 @@
+"""Runs a program as the leader of a process group of its own, and ends that group as a whole.
+
+A build starts compilers and a task starts shells: ending only the first process would leave the others running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+# A line of a log may be long (pip prints whole requirement lists, Airflow whole tracebacks in one JSON line).
+LINE_LIMIT = 64 * 1024 * 1024
+
+# What a child may know of its parent's environment. Everything else (PIP_*, AIRFLOW__*, proxies, tokens) stays out.
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+def clean_environment(*, first_on_path: Path) -> dict[str, str]:
+    """Return a small process environment with one folder in front of PATH."""
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment["PATH"] = f"{first_on_path}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    return environment
+
+
+async def end_group(process: asyncio.subprocess.Process, *, grace: float = 5) -> None:
+    """End a process that was started with ``start_new_session=True`` and all that it started: TERM, wait, KILL."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(process.wait(), grace)
+    # The leader may be gone while a child of it lives: the group is killed in any case.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    # asyncio leaves the pipes of a process open until they are read to their end, and has no public way to close them.
+    transport = getattr(process, "_transport", None)
+    if transport is not None:
+        transport.close()
+
+
+async def run_lines(
+    arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, on_line: Callable[[str], None]
+) -> int:
+    """Run a program to its end and hand over each line of its output (both streams) as it appears.
+
+    Returns the exit code. The program reads nothing. When the caller is cancelled (a time limit, a shutdown), the
+    program's group is ended before the cancellation goes on.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=folder,
+        env=dict(environment),
+        start_new_session=True,
+        limit=LINE_LIMIT,
+    )
+    assert process.stdout is not None
+    try:
+        while line := await process.stdout.readline():
+            on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+        return await process.wait()
+    finally:
+        # Shielded: a second cancellation must not leave the group running.
+        await asyncio.shield(end_group(process))
