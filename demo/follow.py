@@ -41,7 +41,7 @@ class Failure:
     """One failed task, for people."""
 
     name: str
-    """``roll_out.install [dev]``."""
+    """``install [dev]``."""
     error: str
     """The exception's type and message."""
     logs: tuple[str, ...]
@@ -132,7 +132,7 @@ class Follower:
             road.results.append((key[0], words.label(by_key[key], tasks), result))
             if key[0].rpartition(".")[2] == "report" and isinstance(result, list):
                 road.report = result
-        for task in tasks:
+        for task in sorted(tasks, key=lambda task: task.moment):  # what failed first is the cause of what followed
             if task.state == "failed":
                 events = self._runs.log(dag_id, run_id, task)
                 logs = tuple(_near(file) for file in words.log_files(events))

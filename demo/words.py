@@ -105,8 +105,9 @@ def label(task: TaskInstance, siblings: Iterable[TaskInstance] = ()) -> str | No
 
 
 def name(task: TaskInstance, label: str | None) -> str:
-    """``roll_out.install [dev]``."""
-    return task.task_id if label is None else f"{task.task_id} [{label}]"
+    """``install [dev]`` for the task ``install`` of a group: every line has room for it."""
+    own = task.task_id.rpartition(".")[2]
+    return own if label is None else f"{own} [{label}]"
 
 
 def activity(task: TaskInstance) -> str:
@@ -115,16 +116,18 @@ def activity(task: TaskInstance) -> str:
 
 
 def state_words(task: TaskInstance, result: Any, *, resumed: bool) -> tuple[str, str] | None:
-    """What to say about a task's new state, and in which colour; None for states that mean waiting in Airflow.
+    """What to say about a task's new state, and in which colour.
 
+    None for states that mean waiting in Airflow, and for the small tasks that only choose: they have no result to tell.
     `resumed`: it was deferred until now.
     """
     if task.state == "success":
-        return result_words(result), "good" if changed(result) else ""
+        told = result_words(result)
+        return (told, "good" if changed(result) else "") if told else None
     if resumed:
         return "resumed, to look at the result", "faint"
     if task.state == "running":
-        return activity(task), "faint"
+        return (activity(task), "faint") if task.operator in ACTIVITIES else None
     return {
         "deferred": (f"{activity(task)}: waiting for Google (deferred, holds no worker)", "faint"),
         "failed": ("FAILED", "bad"),
@@ -138,10 +141,10 @@ def state_words(task: TaskInstance, result: Any, *, resumed: bool) -> tuple[str,
 
 
 def result_words(result: Any) -> str:
-    """The sentence of a task's result: its `message`, else its `outcome`, else ``done``."""
+    """The sentence of a task's result: its `message`, else its `outcome`; empty when it has neither."""
     if not isinstance(result, dict):
-        return "done"
-    return str(result.get("message") or result.get("outcome") or "done")
+        return ""
+    return str(result.get("message") or result.get("outcome") or "")
 
 
 def changed(result: Any) -> bool:

@@ -131,21 +131,14 @@ with DAG(
         """The form's names as resource names; a name that is not on the list is an error here, too."""
         return [ENVIRONMENTS[name] for name in params["environments"]]
 
+    @task
+    def choose_grants(environments: list[str], params: dict[str, Any]) -> list[str]:
+        """The environments that this DAG gives access to; none when the form says so, and the next task is skipped."""
+        return environments if params["grant_access"] else []
+
     @task_group
     def roll_out(environment: str) -> None:
         """Bring one environment to the package, and use it there."""
-
-        @task.short_circuit(ignore_downstream_trigger_rules=False)
-        def may_grant(environment: str, params: dict[str, Any]) -> bool:
-            """Whether this DAG manages access."""
-            return bool(params["grant_access"])
-
-        grant_access = GrantRepositoryAccessOperator(
-            task_id="grant_access",
-            repository=REPOSITORY,
-            environment=environment,
-            map_index_template=label("task.environment"),
-        )
         point = ComposerPipConfigOperator(
             task_id="point_pip_conf",
             environment=environment,
@@ -174,7 +167,7 @@ with DAG(
             unpause=True,
             map_index_template=label("task.environment"),
         )
-        may_grant(environment) >> grant_access >> point >> install >> deploy_dag >> run_dag
+        point >> install >> deploy_dag >> run_dag
 
     @task(trigger_rule="all_done")
     def report(environments: list[str], ti: Any = None) -> list[dict[str, Any]]:
@@ -211,7 +204,10 @@ with DAG(
     source = choose_source()
     create_repository >> source >> [build, publish]
     build >> publish >> chosen
+    grant_access = GrantRepositoryAccessOperator.partial(
+        task_id="grant_access", repository=REPOSITORY, map_index_template=label("task.environment")
+    ).expand(environment=choose_grants(chosen))
     rolled_out = roll_out.expand(environment=chosen)
     told = report(chosen)
-    rolled_out >> told
+    grant_access >> rolled_out >> told
     verdict(told)

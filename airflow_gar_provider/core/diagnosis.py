@@ -82,17 +82,21 @@ def diagnose(
     views: Iterable[RegistryView] = (),
 ) -> Diagnosis:
     """Name the cause of a failed update from the operation's error, the build's log and a look at the registry."""
-    lines = [*message.splitlines(), *log]
     names = {requirement.name: requirement for requirement in wanted}
     by_package = {view.package: view for view in views}
-    for find in (_pip_conf, _wrong_credentials, _timeout):
-        found = find(lines)
+    # The operation's message repeats the log's verdict in one long line: it is read where the log says nothing.
+    for lines in (log, message.splitlines()):
+        for find in (_pip_conf, _wrong_credentials, _timeout):
+            found = find(lines)
+            if found:
+                return found
+        missing = _missing(lines)
+        if missing:
+            return _explain_missing(missing, names, by_package, environment, service_account)
+        found = _conflict(lines) or _infrastructure(lines)
         if found:
             return found
-    missing = _missing(lines)
-    if missing:
-        return _explain_missing(missing, names, by_package, environment, service_account)
-    return _conflict(lines) or _infrastructure(lines) or _unknown(message, lines)
+    return _unknown(message, [*message.splitlines(), *log])
 
 
 @dataclass(frozen=True)

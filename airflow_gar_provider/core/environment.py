@@ -57,6 +57,14 @@ class EnvironmentName:
             f"{self.location}/{self.name}/monitoring?project={self.project}"
         )
 
+    @property
+    def build_log_url(self) -> str:
+        """The log of its package builds in the Google Cloud console."""
+        return (
+            f"https://console.cloud.google.com/composer/environments/detail/{self.location}/{self.name}/logs"
+            f"?project={self.project}&pageState=(%22logsQuery%22:(%22resource%22:%22in-cluster-build%22))"
+        )
+
 
 @dataclass(frozen=True)
 class Environment:

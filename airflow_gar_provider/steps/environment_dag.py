@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,13 +112,14 @@ def run_environment_dag(
             resource=str(environment.name),
             remedy=f"its whole log is above, and at {environment.airflow_uri} (run {followed})",
         )
+    returned = {task["task_id"]: task["returned"] for task in tasks if task["returned"] is not None}
     return {
         "outcome": "success",
-        "message": f"DAG {dag_id} succeeded in {environment.name.name}",
+        "message": f"DAG {dag_id} succeeded in {environment.name.name}{_tell_returned(returned)}",
         "environment": str(environment.name),
         "dag_id": dag_id,
         "run_id": followed,
-        "returned": {task["task_id"]: task["returned"] for task in tasks if task["returned"] is not None},
+        "returned": returned,
     }
 
 
@@ -213,6 +215,12 @@ def _tell_tasks(airflow: EnvironmentAirflow, dag_id: str, run_id: str) -> list[d
             }
         )
     return told
+
+
+def _tell_returned(returned: Mapping[str, Any]) -> str:
+    """What the tasks returned, in the length of a line or two."""
+    told = "; ".join(f"{task_id} returned {json.dumps(value, default=str)}" for task_id, value in returned.items())
+    return f": {redact(told)[:300]}" if told else ""
 
 
 def _error_line(lines: list[str]) -> str:

@@ -76,7 +76,7 @@ def _install_failed(wish: Wish, found: Diagnosis, operation: Operation) -> Insta
         evidence=found.evidence,
         facts=found.facts,
         operation=operation.name,
-        log_link=wish.environment.console_url,
+        log_link=wish.environment.build_log_url,
         retryable=found.retryable,
     )
 

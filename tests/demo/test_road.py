@@ -35,7 +35,7 @@ def test_a_run_is_told_from_start_to_table_and_a_second_one_has_nothing_to_do(
     told = capsys.readouterr().out
     assert "the repository is there now." in told
     assert "installing: waiting for Google (deferred, holds no worker)" in told
-    assert "roll_out.install [prod]" in told
+    assert "install [prod]" in told
     assert "dev mypythonlib - 1.0.0 314.4 km 12 prod mypythonlib - 1.0.0 314.4 km 12" in flat(told)
     changed = "Changed: create_repository created; pip_conf written (dev, prod); install installed (dev, prod)."
     assert changed in flat(told)
@@ -53,7 +53,7 @@ def test_a_failed_task_is_told_with_its_last_exception_and_its_log(
 ) -> None:
     assert drive(stack, "--environments", f"{PREFIX}broken").all_environments() == 1
     told = capsys.readouterr().out
-    assert "roll_out.install [broken] failed:\n" in told
+    assert "install [broken] failed:\n" in told
     assert f"    RuntimeError: cannot install into {PREFIX}broken\n    Ask its owner.\n" in told
     assert "Traceback" not in told
     assert "not run, because an earlier task failed" in told
@@ -142,12 +142,12 @@ def test_a_long_wait_has_a_heartbeat_that_says_what_is_going_on() -> None:
     follower = Follower(runs, page=words.Page(), say=said.append, clock=clock, sleep=clock.sleep)
     assert follower.follow("dag", "run").results == [("roll_out.install", "dev", {"outcome": "installed"})]
     assert [flat(line) for line in said] == [
-        "0:00 roll_out.install [dev] installing",
-        "0:01 roll_out.install [dev] installing: waiting for Google (deferred, holds no worker)",
+        "0:00 install [dev] installing",
+        "0:01 install [dev] installing: waiting for Google (deferred, holds no worker)",
         "0:11 … dev: installing, 11 s",
         "0:21 … dev: installing, 21 s",
-        "0:25 roll_out.install [dev] resumed, to look at the result",
-        "0:27 roll_out.install [dev] installed",
+        "0:25 install [dev] resumed, to look at the result",
+        "0:27 install [dev] installed",
     ]
 
 

@@ -1,0 +1,1 @@
+"""The services that the sandbox plays, one module (or a few) each."""

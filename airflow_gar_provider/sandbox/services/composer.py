@@ -1,0 +1,186 @@
+"""Cloud Composer's API, v1. An update really builds: pip, with the bucket's pip.conf, as the environment's service
+account.
+
+Not played: upgrades, snapshots, workloads, secrets and config maps of workloads, database failover, web server
+restart.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.cloud.orchestration.airflow import service_v1 as composer
+from google.cloud.orchestration.airflow.service_v1.services.environments.transports import rest_base
+from google.cloud.orchestration.airflow.service_v1.services.image_versions.transports import rest_base as images_rest
+from google.longrunning import operations_pb2
+
+from ..dispatch import methods_of
+from ..errors import ApiError, permission_denied
+from ..paging import page
+from ..setup import EnvironmentName
+from .composer_updates import read_update
+from .environments import account_of, image_version, python_version
+from .locations import check_location
+
+if TYPE_CHECKING:
+    from ..dispatch import Call, Method
+    from ..operations import Operations
+    from ..policies import Policies
+    from .composer_commands import Commands
+    from .composer_work import Work
+    from .environments import Environments
+
+HOST = "composer.googleapis.com"
+SERVICE = "google.cloud.orchestration.airflow.service.v1"
+
+
+class Composer:
+    """The methods of Environments, ImageVersions and Operations that are played."""
+
+    def __init__(
+        self, environments: Environments, operations: Operations, policies: Policies, work: Work, commands: Commands
+    ) -> None:
+        self._environments = environments
+        self._operations = operations
+        self._policies = policies
+        self._work = work
+        self._commands = commands
+
+    def methods(self) -> list[Method]:
+        """Every method of the services, played or not."""
+        environments = methods_of(
+            f"{SERVICE}.Environments", composer.EnvironmentsClient, rest_base._BaseEnvironmentsRestTransport, self
+        )
+        images = methods_of(
+            f"{SERVICE}.ImageVersions", composer.ImageVersionsClient, images_rest._BaseImageVersionsRestTransport, self
+        )
+        # Both clients carry the operations methods.
+        known = {method.path for method in environments}
+        return environments + [method for method in images if method.path not in known]
+
+    def _require(self, call: Call, permission: str, name: str) -> None:
+        project = "/".join(name.split("/")[:2])
+        text = "The caller does not have permission"
+        self._policies.require(call.principal, f"composer.{permission}", project, service=HOST, message=text)
+
+    def _require_act_as(self, call: Call, account: str) -> None:
+        project = account.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
+        resource = f"projects/{project}/serviceAccounts/{account}"
+        if not self._policies.allows(call.principal, "iam.serviceAccounts.actAs", resource):
+            text = f"Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist)."
+            raise permission_denied(text, permission="iam.serviceAccounts.actAs", resource=resource, service=HOST)
+
+    # Environments
+
+    async def create_environment(self, call: Call, request: Any) -> Any:
+        """environments.create: an environment on the sandbox's own image; packages come with an update."""
+        self._require(call, "environments.create", request.parent)
+        check_location(request.parent)
+        environment = request.environment
+        try:
+            name = EnvironmentName.parse(environment.name)
+        except ValueError as error:
+            raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {error}") from error
+        if not environment.name.startswith(f"{request.parent}/environments/"):
+            raise ApiError("INVALID_ARGUMENT", "Found 1 problem:\n\t1) The environment's name is not below the parent.")
+        if environment.config.software_config.pypi_packages:
+            text = "User-provided PyPi dependencies forbidden at environment creation"
+            raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
+        wanted = environment.config.software_config.image_version
+        if wanted and wanted not in {image_version(), "composer-3-airflow-3", "composer-3-airflow-2"}:
+            text = f"The image version {wanted} is not one that this sandbox has: it has {image_version()}."
+            raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
+        if self._environments.exists(environment.name):
+            raise ApiError("ALREADY_EXISTS", f"Resource '{environment.name}' already exists")
+        account = environment.config.node_config.service_account
+        if account:
+            self._require_act_as(call, account)
+        return self._work.create(name, environment)
+
+    async def get_environment(self, call: Call, request: Any) -> Any:
+        """environments.get."""
+        self._require(call, "environments.get", request.name)
+        return self._environments.get(request.name)
+
+    async def list_environments(self, call: Call, request: Any) -> Any:
+        """environments.list, per location."""
+        self._require(call, "environments.list", request.parent)
+        found = self._environments.list(request.parent)
+        items, token = page(found, request.page_size, request.page_token)
+        return composer.ListEnvironmentsResponse(environments=items, next_page_token=token)
+
+    async def update_environment(self, call: Call, request: Any) -> Any:
+        """environments.patch: one kind of change, checked here, done in an operation."""
+        self._require(call, "environments.update", request.name)
+        environment = self._environments.get(request.name)
+        self._require_act_as(call, account_of(environment))
+        if environment.state != composer.Environment.State.RUNNING:
+            state = composer.Environment.State(environment.state).name
+            text = f"Cannot update environment in state {state}. Environment must be in RUNNING state."
+            raise ApiError("FAILED_PRECONDITION", text)
+        return self._work.update(environment.name, read_update(environment, request))
+
+    async def delete_environment(self, call: Call, request: Any) -> Any:
+        """environments.delete: the bucket stays, as at Google."""
+        self._require(call, "environments.delete", request.name)
+        environment = self._environments.get(request.name)
+        self._require_act_as(call, account_of(environment))
+        return self._work.delete(request.name)
+
+    # Commands
+
+    async def execute_airflow_command(self, call: Call, request: Any) -> Any:
+        """environments.executeAirflowCommand: really runs `airflow`, or one of the reserved commands."""
+        self._require(call, "environments.executeAirflowCommand", request.environment)
+        self._environments.get(request.environment)
+        arguments = [request.command, *request.subcommand.split(), *request.parameters]
+        execution = self._commands.start(request.environment, [word for word in arguments if word])
+        return composer.ExecuteAirflowCommandResponse(
+            execution_id=execution, pod="airflow-worker-sandbox", pod_namespace="composer-user-workloads"
+        )
+
+    async def poll_airflow_command(self, call: Call, request: Any) -> Any:
+        """environments.pollAirflowCommand: the lines from `next_line_number` on."""
+        self._require(call, "environments.executeAirflowCommand", request.environment)
+        execution = self._commands.get(request.environment, request.execution_id)
+        first = max(1, request.next_line_number)
+        lines = [
+            composer.PollAirflowCommandResponse.Line(line_number=number, content=content)
+            for number, content in enumerate(execution.lines, start=1)
+            if number >= first
+        ]
+        answer = composer.PollAirflowCommandResponse(output=lines, output_end=execution.exit_code is not None)
+        if execution.exit_code is not None:
+            error = execution.error
+            answer.exit_info = composer.PollAirflowCommandResponse.ExitInfo(exit_code=execution.exit_code, error=error)
+        return answer
+
+    # Operations and image versions
+
+    async def get_operation(self, call: Call, request: Any) -> Any:
+        """operations.get."""
+        self._require(call, "operations.get", request.name)
+        return self._operations.get(request.name)
+
+    async def list_operations(self, call: Call, request: Any) -> Any:
+        """operations.list, newest first; filters are not documented and refused."""
+        self._require(call, "operations.list", request.name)
+        if request.filter:
+            raise ApiError("INVALID_ARGUMENT", "The sandbox does not play filters of operations.list.")
+        items, token = page(self._work.newest_first(request.name), request.page_size, request.page_token)
+        return operations_pb2.ListOperationsResponse(operations=items, next_page_token=token)
+
+    async def delete_operation(self, call: Call, request: Any) -> Any:
+        """operations.delete: forgets a finished operation."""
+        self._require(call, "operations.delete", request.name)
+        if not self._operations.get(request.name).done:
+            raise ApiError("FAILED_PRECONDITION", "Cannot delete an operation that is not done.")
+        self._operations.delete(request.name)
+
+    async def list_image_versions(self, call: Call, request: Any) -> Any:
+        """imageVersions.list: the one image that this sandbox has."""
+        self._require(call, "imageversions.list", request.parent)
+        version = composer.ImageVersion(
+            image_version_id=image_version(), is_default=True, supported_python_versions=[python_version()]
+        )
+        return composer.ListImageVersionsResponse(image_versions=[version])

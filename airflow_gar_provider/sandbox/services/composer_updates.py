@@ -1,0 +1,149 @@
+"""What a PATCH of an environment asks for, read from its mask and body. Only one kind of update per request.
+
+Kinds that are played: PyPI packages (all of them, or one by one), labels, environment variables. Wording: facts §2.1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ApiError
+from ..fieldmask import read_path
+from ..transcoding import unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..fieldmask import MaskPath
+
+PACKAGES = "config.software_config.pypi_packages"
+VARIABLES = "config.software_config.env_variables"
+LABELS = "labels"
+_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_EXTRAS = r"\[\s*[A-Za-z0-9._-]+(\s*,\s*[A-Za-z0-9._-]+)*\s*\]"
+_CLAUSE = r"(===|==|~=|!=|<=|>=|<|>)\s*[A-Za-z0-9.*+!_-]+"
+_VALUE = re.compile(rf"\s*({_EXTRAS})?\s*({_CLAUSE}(\s*,\s*{_CLAUSE})*)?\s*")
+_RESERVED = re.compile(
+    r"AIRFLOW__.*|COMPOSER_.*|AIRFLOW_HOME|C_FORCE_ROOT|CONTAINER_NAME|DAGS_FOLDER|GCE_METADATA_TIMEOUT|GCP_PROJECT|"
+    r"GCP_TENANT_PROJECT|GCSFUSE_EXTRACTED|GCS_BUCKET|GKE_CLUSTER_NAME|GKE_IN_TENANT|GOOGLE_APPLICATION_CREDENTIALS|"
+    r"GOOGLE_CLOUD_PROJECT|MAJOR_VERSION|MINOR_VERSION|PATH|PIP_DISABLE_PIP_VERSION_CHECK|PORT|PROJECT_ID|"
+    r"PYTHONPYCACHEPREFIX|PYTHONWARNINGS|SQL_.*"
+)
+
+
+@dataclass(frozen=True)
+class Update:
+    """One kind of change and the map as it shall be."""
+
+    kind: str
+    """The field that changes: `PACKAGES`, `VARIABLES` or `LABELS`."""
+    wanted: Mapping[str, str]
+    """The whole map after the update."""
+
+
+def read_update(current: Any, request: Any) -> Update:
+    """The update that a request asks for; INVALID_ARGUMENT with every problem of it."""
+    body = unwrap(request.environment)
+    paths = [read_path(path, body.DESCRIPTOR) for path in request.update_mask.paths]
+    if not paths:
+        raise _problems(["Request must not contain an empty update_mask."])
+    kinds = list(dict.fromkeys(path.field for path in paths))
+    if len(kinds) > 1:
+        # Enforced since March 2025; the exact wording is not known.
+        raise _problems([f"Only one type of update is allowed per request, but update_mask has: {', '.join(kinds)}."])
+    kind = kinds[0]
+    if kind not in {PACKAGES, VARIABLES, LABELS}:
+        raise ApiError("UNIMPLEMENTED", f"The sandbox does not play environment updates of {kind}.")
+    if len(paths) > 1 and any(path.key is None for path in paths):
+        raise _problems([f"update_mask must not contain both {kind} and fields below it."])
+    before = dict(_map_of(unwrap(current), kind))
+    given = dict(_map_of(body, kind))
+    wanted, problems = _wanted(paths, before, given)
+    check = {PACKAGES: _package_problem, VARIABLES: _variable_problem}.get(kind)
+    if check is not None:
+        problems.extend(
+            problem for key, value in wanted.items() if before.get(key) != value for problem in check(key, value)
+        )
+    if problems:
+        raise _problems(problems)
+    if wanted == before:
+        raise ApiError("INVALID_ARGUMENT", _no_change(kind, paths))
+    return Update(kind, wanted)
+
+
+def _wanted(paths: list[MaskPath], before: dict[str, str], given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    if paths[0].key is None:
+        return given, []
+    wanted = dict(before)
+    for path in paths:
+        key = str(path.key)
+        if key not in given:
+            # Generated REST clients spell the key of the mask in camelCase, but not the one in the body.
+            key = next((name for name in given if _camel(name) == key), key)
+        if key in given:
+            wanted[key] = given[key]
+        else:
+            wanted.pop(key, None)
+    return wanted, []
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda match: match.group(1).upper(), name)
+
+
+def _map_of(environment: Any, kind: str) -> Mapping[str, str]:
+    value = environment
+    for name in kind.split("."):
+        value = getattr(value, name)
+    result: Mapping[str, str] = value
+    return result
+
+
+def apply_update(environment: Any, update: Update) -> None:
+    """Write the update into the environment's record."""
+    values = environment
+    for name in update.kind.split("."):
+        values = getattr(values, name)
+    values.clear()
+    values.update(update.wanted)
+
+
+def _package_problem(key: str, value: str) -> list[str]:
+    problems = []
+    if not _KEY.fullmatch(key):
+        problems.append(
+            f"Error validating key {key}. PyPI dependency name is not formatted properly. It must follow the format of "
+            "'identifier' specified in PEP-508."
+        )
+    if not _VALUE.fullmatch(value):
+        problems.append(
+            f"Error validating value {value} of key {key}. PyPI dependency extras and version are not formatted "
+            "properly. They must follow the format of 'extras' and 'versionspec' specified in PEP-508."
+        )
+    return problems
+
+
+def _variable_problem(key: str, value: str) -> list[str]:
+    if _RESERVED.fullmatch(key):
+        return [f"Environment variables [{key}] may not be overridden."]
+    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", key) or "\x00" in value:
+        return [f"Error validating key {key}. Environment variable names must match [a-zA-Z_][a-zA-Z0-9_]*."]
+    return []
+
+
+def _problems(problems: list[str]) -> ApiError:
+    count = f"Found {len(problems)} problem{'s' if len(problems) > 1 else ''}:"
+    lines = "".join(f"\n\t{number}) {text}" for number, text in enumerate(problems, start=1))
+    return ApiError("INVALID_ARGUMENT", count + lines)
+
+
+def _no_change(kind: str, paths: list[MaskPath]) -> str:
+    field = {
+        PACKAGES: "configuration.software_configuration.pypi_dependencies",
+        VARIABLES: "configuration.software_configuration.environment_variables",
+        LABELS: "configuration.labels",
+    }[kind]
+    named = f".{paths[0].key}" if len(paths) == 1 and paths[0].key is not None else ""
+    return f"No change in configuration. Must specify a change to {field}{named}"

@@ -1,0 +1,244 @@
+"""The buckets and objects of Cloud Storage as values: generations, preconditions, checksums. The API is in
+`storage`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import google_crc32c
+
+from ..clock import now, rfc3339
+from ..errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from ..policies import Policies
+    from ..store import Store
+
+_CHUNK = 1 << 20
+_WRITABLE = (
+    "contentType",
+    "contentEncoding",
+    "contentDisposition",
+    "contentLanguage",
+    "cacheControl",
+    "metadata",
+    "customTime",
+)
+PRECONDITION = "At least one of the pre-conditions you specified did not hold."
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The preconditions of a request; None where the request has none."""
+
+    generation: int | None = None
+    """ifGenerationMatch; 0 means that no live object may exist."""
+    generation_not: int | None = None
+    """ifGenerationNotMatch."""
+    metageneration: int | None = None
+    """ifMetagenerationMatch."""
+    metageneration_not: int | None = None
+    """ifMetagenerationNotMatch."""
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str], prefix: str = "if") -> Conditions:
+        """Read them from a URL; `prefix` is `ifSource` for the source of a copy."""
+        names = ("GenerationMatch", "GenerationNotMatch", "MetagenerationMatch", "MetagenerationNotMatch")
+        try:
+            return cls(*(int(query[prefix + name]) if prefix + name in query else None for name in names))
+        except ValueError as error:
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value for a precondition: {error}") from error
+
+    def check(self, current: Mapping[str, Any] | None, *, reading: bool = False) -> None:
+        """Raise 412 (or 304 for a read that asks for something newer) unless all hold."""
+        generation = int(current["generation"]) if current else 0
+        metageneration = int(current["metageneration"]) if current else 0
+        same = (self.generation in {None, generation}) and (self.metageneration in {None, metageneration})
+        if not same:
+            raise ApiError("FAILED_PRECONDITION", PRECONDITION, http_status=412)
+        if self.generation_not == generation or self.metageneration_not == metageneration:
+            raise ApiError("FAILED_PRECONDITION", PRECONDITION, http_status=304 if reading else 412)
+
+
+class Buckets:
+    """Buckets and their objects."""
+
+    def __init__(self, store: Store, policies: Policies) -> None:
+        self.blobs = store.blobs
+        self._buckets = store.collection("buckets")
+        self._objects = store.collection("objects")
+        self._policies = policies
+        self._last_generation = 0
+
+    # Buckets
+
+    def bucket(self, name: str) -> dict[str, Any]:
+        """The bucket; NOT_FOUND when there is none."""
+        value: dict[str, Any] | None = self._buckets.get(name)
+        if value is None:
+            raise ApiError("NOT_FOUND", "The specified bucket does not exist.")
+        return value
+
+    def has_bucket(self, name: str) -> bool:
+        """True when the bucket exists."""
+        return name in self._buckets
+
+    def buckets(self, project: str) -> list[dict[str, Any]]:
+        """The buckets of a project."""
+        return [value for _, value in self._buckets.items() if value["project"] == project]
+
+    def add_bucket(self, project: str, name: str, *, number: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a bucket; ALREADY_EXISTS when the name is taken, by whomever."""
+        if name in self._buckets:
+            text = "Your previous request to create the named bucket succeeded and you already own it."
+            raise ApiError("ALREADY_EXISTS", text)
+        moment = rfc3339(now())
+        value = {
+            "location": "US",
+            "storageClass": "STANDARD",
+            "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}},
+            **settings,
+            "kind": "storage#bucket",
+            "id": name,
+            "name": name,
+            "project": project,
+            "projectNumber": number,
+            "metageneration": "1",
+            "locationType": "region",
+            "timeCreated": moment,
+            "updated": moment,
+            "etag": "CAE=",
+            "selfLink": f"https://www.googleapis.com/storage/v1/b/{name}",
+        }
+        self._buckets.put(name, value)
+        self._policies.set_parent(f"buckets/{name}", project)
+        return value
+
+    def delete_bucket(self, name: str) -> None:
+        """Remove an empty bucket."""
+        self.bucket(name)
+        if any(True for _ in self._objects.items_bytes(f"{name}/")):
+            raise ApiError("ABORTED", "The bucket you tried to delete is not empty.")
+        self._buckets.delete(name)
+        self._policies.delete(f"buckets/{name}")
+
+    # Objects
+
+    def find(self, bucket: str, name: str) -> dict[str, Any] | None:
+        """The live object's record, with the id of its blob under `blob`."""
+        value: dict[str, Any] | None = self._objects.get(f"{bucket}/{name}")
+        return value
+
+    def object(self, bucket: str, name: str, generation: str | None = None) -> dict[str, Any]:
+        """The live object; NOT_FOUND when there is none or it has another generation."""
+        self.bucket(bucket)
+        value = self.find(bucket, name)
+        if value is None or generation not in {None, "", value["generation"]}:
+            raise ApiError("NOT_FOUND", f"No such object: {bucket}/{name}")
+        return value
+
+    def objects(self, bucket: str, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """The live objects whose name starts with `prefix`, by name."""
+        for _, value in self._objects.items(f"{bucket}/{prefix}"):
+            yield value
+
+    def path(self, record: Mapping[str, Any]) -> Path:
+        """Where the object's bytes are."""
+        return self.blobs.path(record["blob"])
+
+    def read(self, bucket: str, name: str) -> bytes | None:
+        """The bytes of a small object; None when there is none."""
+        record = self.find(bucket, name)
+        return None if record is None else self.path(record).read_bytes()
+
+    def write(
+        self, bucket: str, name: str, blob: str, settings: Mapping[str, Any], conditions: Conditions
+    ) -> dict[str, Any]:
+        """Make a blob the new live generation of an object, unless a precondition or a checksum speaks against it."""
+        current = self.find(bucket, name)
+        try:
+            conditions.check(current)
+            md5, crc32c, size = _checksums(self.blobs.path(blob))
+            for field, value in (("md5Hash", md5), ("crc32c", crc32c)):
+                if settings.get(field) not in {None, "", value}:
+                    text = f'Provided {field} "{settings[field]}" doesn\'t match calculated {field} "{value}".'
+                    raise ApiError("INVALID_ARGUMENT", text)
+        except ApiError:
+            self.blobs.delete(blob)
+            raise
+        record = self._record(bucket, name, blob, settings)
+        record.update({"size": str(size), "md5Hash": md5, "crc32c": crc32c})
+        self._objects.put(f"{bucket}/{name}", record)
+        if current is not None:
+            self.blobs.delete(current["blob"])
+        return record
+
+    def _record(self, bucket: str, name: str, blob: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        generation, moment = self._generation(), rfc3339(now())
+        place = f"b/{bucket}/o/{quote(name, safe='')}"
+        return {
+            "contentType": "application/octet-stream",
+            **{field: settings[field] for field in _WRITABLE if settings.get(field)},
+            "kind": "storage#object",
+            "id": f"{bucket}/{name}/{generation}",
+            "selfLink": f"https://www.googleapis.com/storage/v1/{place}",
+            "mediaLink": f"https://storage.googleapis.com/download/storage/v1/{place}?generation={generation}&alt=media",
+            "name": name,
+            "bucket": bucket,
+            "generation": str(generation),
+            "metageneration": "1",
+            "storageClass": "STANDARD",
+            "etag": base64.b64encode(f"{generation}/1".encode()).decode(),
+            "timeCreated": moment,
+            "updated": moment,
+            "timeStorageClassUpdated": moment,
+            "blob": blob,
+        }
+
+    def patch(self, record: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Change an object's metadata: the generation stays, the metageneration counts up."""
+        for field, value in settings.items():
+            if field not in _WRITABLE:
+                continue
+            if field == "metadata" and isinstance(value, dict):
+                merged = {**record.get("metadata", {}), **value}
+                record["metadata"] = {name: text for name, text in merged.items() if text is not None}
+            elif value is None:
+                record.pop(field, None)
+            else:
+                record[field] = value
+        record["metageneration"] = str(int(record["metageneration"]) + 1)
+        record["etag"] = base64.b64encode(f"{record['generation']}/{record['metageneration']}".encode()).decode()
+        record["updated"] = rfc3339(now())
+        self._objects.put(f"{record['bucket']}/{record['name']}", record)
+        return record
+
+    def delete(self, record: Mapping[str, Any]) -> None:
+        """Remove the live object."""
+        self._objects.delete(f"{record['bucket']}/{record['name']}")
+        self.blobs.delete(record["blob"])
+
+    def _generation(self) -> int:
+        # Microseconds, like Google's, and never twice the same.
+        self._last_generation = max(int(time.time() * 1_000_000), self._last_generation + 1)
+        return self._last_generation
+
+
+def _checksums(path: Path) -> tuple[str, str, int]:
+    md5, size = hashlib.md5(usedforsecurity=False), 0
+    crc: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            md5.update(piece)
+            crc.update(piece)
+            size += len(piece)
+    return base64.b64encode(md5.digest()).decode(), base64.b64encode(crc.digest()).decode(), size
