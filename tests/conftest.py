@@ -157,5 +157,6 @@ def wheel(
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, text in files.items():
-            archive.writestr(path, text)
+            # Without a time of its own: the same wheel, made again, has the same hash.
+            archive.writestr(zipfile.ZipInfo(path), text)
     return f"{package}-{version}-{tag}.whl", buffer.getvalue()

@@ -24,11 +24,12 @@ def make_wheel(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, content in (members or {f"{name}.py": f"VERSION = {version!r}\n"}).items():
             archive.writestr(zipfile.ZipInfo(member), content)
-        text = f"Metadata-Version: 2.1\nName: {metadata_name or name}\nVersion: {metadata_version or version}\n{metadata}\n"
+        identity = f"Name: {metadata_name or name}\nVersion: {metadata_version or version}\n"
+        text = f"Metadata-Version: 2.1\n{identity}{metadata}\n"
         archive.writestr(zipfile.ZipInfo(f"{info}/METADATA"), text)
         tags = "".join(
             f"Tag: {python}-{abi}-{platform}\n"
-            for python in tag.split("-")[0].split(".")
+            for python in tag.split("-", maxsplit=1)[0].split(".")
             for abi in tag.split("-")[1].split(".")
             for platform in tag.split("-")[2].split(".")
         )

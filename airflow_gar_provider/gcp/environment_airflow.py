@@ -64,7 +64,7 @@ class EnvironmentAirflow:
         )
         found = self._optional("GET", path, f"read the log of task {task['task_id']}")
         content = (found or {}).get("content", "")
-        return content if isinstance(content, str) else "\n".join(map(_log_line, content))
+        return content if isinstance(content, str) else "\n".join(line for entry in content for line in _lines(entry))
 
     def return_value(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned, or None."""
@@ -108,7 +108,14 @@ def _runs(dag_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/dagRuns"
 
 
-def _log_line(entry: Any) -> str:
-    if isinstance(entry, dict):
-        return f"{entry.get('timestamp', '')} {entry.get('level', '')} {entry.get('event', '')}".strip()
-    return str(entry)
+def _lines(entry: Any) -> list[str]:
+    """The lines of one entry of a log: Airflow 3 sends strings, or structured messages with exceptions apart."""
+    if not isinstance(entry, dict):
+        return str(entry).splitlines()
+    event = str(entry.get("event", ""))
+    if event.startswith("::") or not entry.get("timestamp"):
+        return []  # marks for folding in the UI, and where the log was read from
+    level = str(entry.get("level", ""))
+    lines = [event if level in ("", "info") else f"{level.upper()} {event}"]
+    lines += [f"{detail.get('exc_type')}: {detail.get('exc_value')}" for detail in entry.get("error_detail") or []]
+    return lines

@@ -66,7 +66,7 @@ class ComposerOperationTrigger(BaseTrigger):
         """Look, sleep, look again; an error that may pass is a line of the log."""
         from airflow_gar_provider.steps.install import check
 
-        await asyncio.sleep(max(self.poll_interval, POLL_FLOOR))
+        await self._sleep(max(self.poll_interval, POLL_FLOOR))
         try:
             # Airflow's own calls (the connection) have to run in asgiref's thread; Google's may run in any.
             cloud = await sync_to_async(self._connect)()
@@ -90,7 +90,10 @@ class ComposerOperationTrigger(BaseTrigger):
             if time.time() > self.deadline:
                 yield self._event("timed_out", "")
                 return
-            await asyncio.sleep(self.poll_interval)
+            await self._sleep(self.poll_interval)
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     def _connect(self) -> Cloud:
         from airflow_gar_provider.hooks.gar import GarHook

@@ -145,7 +145,7 @@ FILES = st.builds(
 
 @given(FILES, st.sampled_from(FORMS))
 def test_generated_files(text: str, form: str) -> None:
-    """Whatever the file: all that is not ours stays, a second run changes nothing, unreadable files are typed errors."""
+    """Whatever the file: all that is not ours stays, a second run changes nothing, bad files are typed errors."""
     try:
         before = read_as_pip(text)
     except InvalidPipConfError:

@@ -12,6 +12,7 @@ from google.cloud.orchestration.airflow import service_v1 as composer
 from google.oauth2.credentials import Credentials
 
 from tests.conftest import LOCATION, Running
+
 from .test_artifact_registry import CALLER
 
 PACKAGES = "config.software_config.pypi_packages"
@@ -52,15 +53,10 @@ def test_an_environment_looks_like_googles(client: composer.EnvironmentsClient, 
 
 def test_labels_and_variables_change_without_a_build(client: composer.EnvironmentsClient, environment: str) -> None:
     update(client, environment, ["labels"], {}, labels={"team": "data"}).result(timeout=30)
-    done = update(
-        client,
-        environment,
-        [f"{VARIABLES}.MY_VAR" if client.transport.kind == "grpc" else VARIABLES],
-        {"env_variables": {"MY_VAR": "1"}},
-    )
-    done.result(timeout=30)
+    update(client, environment, ["labels.stage", "labels.team"], {}, labels={"stage": "dev"}).result(timeout=30)
+    update(client, environment, [VARIABLES], {"env_variables": {"MY_VAR": "1"}}).result(timeout=30)
     found = client.get_environment(name=environment)
-    assert dict(found.labels) == {"team": "data"}
+    assert dict(found.labels) == {"stage": "dev"}
     assert dict(found.config.software_config.env_variables) == {"MY_VAR": "1"}
 
 
@@ -78,6 +74,10 @@ BAD = [
     ([PACKAGES], {"pypi_packages": {"a": "@ https://x"}}, "Error validating value"),
     ([PACKAGES], {"pypi_packages": {"a": "==1; python_version>'3'"}}, "Error validating value"),
     ([VARIABLES], {"env_variables": {"AIRFLOW__CORE__X": "1"}}, "may not be overridden"),
+    ([f"{VARIABLES}.A"], {"env_variables": {"A": "1"}}, "can only be replaced"),
+    (["labels.Team"], {"labels": {"Team": "a"}}, "Label key Team is not valid"),
+    (["labels.a"], {"labels": {"a": "B C"}}, "Label value B C is not valid"),
+    (["labels"], {"labels": {f"a{n}": "" for n in range(65)}}, "at most 64 labels"),
     (["config.nothing"], {}, "unknown field"),
 ]
 
@@ -87,8 +87,10 @@ def test_a_bad_update_is_refused_and_changes_nothing(
     google_: Running, environment: str, paths: list[str], config: dict[str, Any], message: str
 ) -> None:
     client = composer.EnvironmentsClient(credentials=Credentials(google_.token(CALLER)))
+    fields = {name: config[name] for name in ("labels",) if name in config}
+    software = {name: value for name, value in config.items() if name not in fields}
     with pytest.raises(exceptions.InvalidArgument) as caught:
-        update(client, environment, paths, config)
+        update(client, environment, paths, software, **fields)
     assert re.search(message, caught.value.message), caught.value.message
     assert client.get_environment(name=environment).state == composer.Environment.State.RUNNING
 
@@ -153,7 +155,7 @@ def test_gclouds_way_of_writing_a_mask_is_read(sandbox: Running, environment: st
         assert answer.status_code == 400
         assert "A.B_c" in answer.text
         body = {"config": {"softwareConfig": {"envVariables": {"A_c": "1"}}}}
-        answer = session.patch(url, params={"updateMask": mask + ".A_c", "alt": "json"}, json=body, timeout=30)
+        answer = session.patch(url, params={"updateMask": mask, "alt": "json"}, json=body, timeout=30)
         operation = answer.json()["name"]
         while not (now := session.get(f"https://composer.googleapis.com/v1beta1/{operation}", timeout=30).json()).get(
             "done"

@@ -11,6 +11,7 @@ from google.cloud import artifactregistry_v1 as ar
 from google.oauth2.credentials import Credentials
 
 from tests.conftest import LOCATION, Running
+
 from .test_artifact_registry import CALLER, create, upload
 
 LIST = "google.devtools.artifactregistry.v1.ArtifactRegistry.ListRepositories"

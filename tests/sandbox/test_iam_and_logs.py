@@ -9,6 +9,7 @@ from typing import Any
 import google.auth
 import google.auth.transport.requests
 import pytest
+from google.api_core.exceptions import InvalidArgument, PermissionDenied
 from google.auth import impersonated_credentials
 from google.auth.exceptions import RefreshError
 from google.cloud import artifactregistry_v1 as ar
@@ -17,6 +18,7 @@ from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
 
 from tests.conftest import LOCATION, Running
+
 from .test_artifact_registry import CALLER
 
 CLOUD = ["https://www.googleapis.com/auth/cloud-platform"]
@@ -163,3 +165,24 @@ def test_build_logs_are_found_by_filters_over_both_protocols(google_: Running, p
     with google_.session("stranger@example.com") as session:
         query = {"resourceNames": [f"projects/{project}"]}
         assert session.post("https://logging.googleapis.com/v2/entries:list", json=query, timeout=30).status_code == 403
+
+
+def test_a_client_writes_entries_and_finds_them(google_: Running, project: str) -> None:
+    client = LoggingServiceV2Client(credentials=Credentials(google_.token(CALLER)))
+    log, resource = f"projects/{project}/logs/rollout", {"type": "global", "labels": {"project_id": project}}
+    entries = [{"text_payload": "begin"}, {"json_payload": {"stage": "dev"}, "severity": "WARNING"}]
+    request = {"log_name": log, "resource": resource, "labels": {"run": "7"}, "entries": entries}
+    client.write_log_entries({**request, "dry_run": True})
+    query = {"resource_names": [f"projects/{project}"], "filter": 'logName:"rollout" labels.run="7"'}
+    assert list(client.list_log_entries(query)) == []
+    client.write_log_entries(request)
+    found = list(client.list_log_entries(query))
+    assert [entry.text_payload for entry in found] == ["begin", ""]
+    assert dict(found[1].json_payload) == {"stage": "dev"}
+    assert found[1].log_name == log
+    assert list(client.list_logs(parent=f"projects/{project}")) == [log]
+    with pytest.raises(InvalidArgument, match="Invalid log name"):
+        client.write_log_entries({"entries": [{"text_payload": "x"}]})
+    stranger = LoggingServiceV2Client(credentials=Credentials(google_.token("stranger@example.com")))
+    with pytest.raises(PermissionDenied):
+        stranger.write_log_entries(request)

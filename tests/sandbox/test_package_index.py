@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import LOCATION, Running, wheel
+
 from .test_artifact_registry import CALLER, upload
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests.conftest import LOCATION, Running, serving
+
 from .test_artifact_registry import CALLER, upload
 
 SANDBOX = [sys.executable, "-m", "airflow_gar_provider.sandbox"]
@@ -151,6 +152,22 @@ def test_two_sandboxes_side_by_side_know_nothing_of_each_other(tmp_path: Path, s
     with serving(tmp_path, "--project", "other-project") as other:
         assert other.port != sandbox.port
         assert other.get("/sandbox/status")["projects"] == ["other-project"]
+
+
+def test_env_gives_a_shell_what_a_client_needs(tmp_path: Path) -> None:
+    """One terminal serves, another one's shell becomes a client: no variable of its own reaches real Google."""
+    with serving(tmp_path, "--project", "acme-packages") as other:
+        script = f"""eval "$({sys.executable} -m airflow_gar_provider.sandbox env --port {other.port})"
+            echo "$GOOGLE_CLOUD_PROJECT $GCE_METADATA_HOST ${{GOOGLE_APPLICATION_CREDENTIALS-none}}"
+            {sys.executable} -c 'import google.auth; print(google.auth.default()[1])'
+        """
+        environment = {**os.environ, "GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}
+        done = subprocess.run(
+            ["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.stdout.split() == ["acme-packages", f"127.0.0.1:{other.port}", "none", "acme-packages"], done.stderr
+    done = run("env", "--port", str(other.port))
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_starting_takes_little_time(tmp_path: Path) -> None:

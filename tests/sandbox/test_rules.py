@@ -15,7 +15,7 @@ from airflow_gar_provider.sandbox.roles import ROLES
 from airflow_gar_provider.sandbox.services.composer_updates import read_update
 from airflow_gar_provider.sandbox.services.environments import TRANSITIONS, State
 from airflow_gar_provider.sandbox.services.log_filter import compile_filter
-from airflow_gar_provider.sandbox.services.registry import matches
+from airflow_gar_provider.sandbox.services.registry_filter import matches
 from airflow_gar_provider.sandbox.web import byte_range
 
 PACKAGES = "config.software_config.pypi_packages"
@@ -158,7 +158,42 @@ def test_pages_join_to_the_whole_and_a_made_up_token_is_refused() -> None:
             page(items, 10, bad)
 
 
-@pytest.mark.parametrize("text", ['size="1"', "owner", 'owner="a" OR owner="b"'])
+R = "projects/p/locations/l/repositories/r"
+FILE = ar.File(
+    name=f"{R}/files/acme%2FAcme-1.0.whl",
+    owner=f"{R}/packages/acme/versions/1.0",
+    annotations={"external_link": "https://example.com/x", "team": "data"},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        (f'owner="{R}/packages/acme/versions/1.0"', True),
+        (f'owner="{R}/packages/acme/versions/1"', False),
+        (f'name="{R}/files/*ACME*"', True),
+        (f'name="{R}/files/acme*" AND owner="*versions/2*"', False),
+        ('"annotations.team"', True),
+        ('"annotations.team:data"', True),
+        ('"annotations.team:other"', False),
+        ('"annotations.*_link:`*example.com*`"', True),
+        ('"annotations.`external_link`:`https://example.com/x`" AND name="*"', True),
+        ('"annotations.colour"', False),
+    ],
+)
+def test_registry_filters_mean_what_google_documents(text: str, expected: bool) -> None:
+    assert matches(text, FILE, ("name", "owner", "annotations")) is expected
+
+
+@pytest.mark.parametrize(
+    "text", ['size="1"', "owner", 'owner="a" OR owner="b"', 'owner="a" AND', 'annotations="a"', '"annotations."']
+)
 def test_registry_filters_that_google_does_not_document_are_refused(text: str) -> None:
     with pytest.raises(ApiError, match="Invalid filter"):
-        matches(text, ar.File(owner="a"), ("name", "owner"))
+        matches(text, FILE, ("name", "owner", "annotations"))
+
+
+def test_annotations_are_no_field_of_a_repositorys_filter() -> None:
+    with pytest.raises(ApiError, match="Invalid filter"):
+        matches('"annotations.team"', FILE, ("name",))
