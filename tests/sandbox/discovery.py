@@ -65,6 +65,8 @@ def address(name: str, method: dict[str, Any]) -> str:
     """The method's URL, with `x` for every variable."""
     described = document(name)
     path = described["servicePath"] + method.get("flatPath", method["path"])
+    if "flatPath" not in method and "mediaUpload" in method:
+        path = method["mediaUpload"]["protocols"]["simple"]["path"].lstrip("/")
     return str(described["rootUrl"] + re.sub(r"\{[^}]+\}", "x", path))
 
 

@@ -135,8 +135,7 @@ def secret_manager(contract: Contract, project: str, session: requests.Session) 
     policy["bindings"] = [{"role": "roles/secretmanager.secretAccessor", "members": [MEMBER]}]
     run(secrets.setIamPolicy(resource=secret, body={"policy": policy}))
     run(secrets.testIamPermissions(resource=secret, body={"permissions": ["secretmanager.versions.access"]}))
-    payload = {"payload": {"data": "c2VjcmV0", "dataCrc32c": "1604573183"}}
-    payload["payload"].pop("dataCrc32c")
+    payload = {"payload": {"data": "c2VjcmV0"}}
     version = run(secrets.addVersion(parent=secret, body=payload))["name"]
     versions = secrets.versions()
     assert run(versions.access(name=f"{secret}/versions/latest"))["payload"]["data"] == "c2VjcmV0"
@@ -155,7 +154,8 @@ def logging(contract: Contract, project: str, session: requests.Session) -> None
     entries = [{"textPayload": "x", "severity": "INFO"}, {"jsonPayload": {"a": [1, {"b": None}]}, "labels": {"c": "d"}}]
     body = {"logName": f"projects/{project}/logs/rollout", "resource": resource, "entries": entries}
     run(api.entries().write(body=body))
-    found = run(api.entries().list(body={"resourceNames": [f"projects/{project}"], "orderBy": "timestamp desc"}))
+    asked = {"resourceNames": [f"projects/{project}"], "orderBy": "timestamp desc", "filter": 'logName:"rollout"'}
+    found = run(api.entries().list(body=asked))
     assert len(found["entries"]) == 2
     run(api.projects().logs().list(parent=f"projects/{project}"))
 
@@ -217,8 +217,7 @@ def refused(sandbox: Running) -> dict[str, str]:
     with sandbox.session(CALLER) as session:
         for name in APIS:
             for identifier, method in methods(name).items():
-                body = None if method["httpMethod"] == "GET" else {}
-                answer = session.request(method["httpMethod"], address(name, method), json=body, timeout=30)
+                answer = session.request(method["httpMethod"], address(name, method), timeout=30)
                 assert answer.status_code in {200, 204, 400, 403, 404, 501}, (identifier, answer.text)
                 if answer.status_code == 501:
                     found[f"{name} {identifier}"] = answer.json()["error"]["message"]
@@ -236,9 +235,9 @@ def test_every_played_method_answers_as_its_discovery_document_says(
 
 def test_every_method_that_is_not_played_is_refused_by_its_name(refused: dict[str, str]) -> None:
     for key, message in refused.items():
-        name = re.fullmatch(r"The sandbox does not play (google(?:\.\w+)+|[\w.]+)\.?(?: for .*)?", message)
+        name = re.fullmatch(r"The sandbox does not play ([\w.]+?)(?: for [\w ]+)?\.", message)
         assert name is not None, (key, message)
-        assert name.group(1).startswith("google.") or name.group(1).rstrip(".") == key.partition(" ")[2], (key, message)
+        assert name.group(1).startswith("google.") or name.group(1) == key.partition(" ")[2], (key, message)
 
 
 def unplayed_by_the_docstring() -> dict[str, tuple[bool, list[str]]]:
