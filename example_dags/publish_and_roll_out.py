@@ -37,21 +37,21 @@ ENVIRONMENTS = {
     name: f"projects/acme-data/locations/europe-west1/environments/{name}" for name in ("dev", "staging", "prod")
 }
 CONSUMER = Path(__file__).with_name("haversine_distance.py")
+EXAMPLE = Path(__file__).resolve().parents[1] / "example_packages" / "mypythonlib"  # only in a checkout of this project
 
 PARAMS = {
     "source": Param(
-        "",
-        type="string",
+        str(EXAMPLE) if EXAMPLE.is_dir() else None,
+        type=["null", "string"],
         title="Source to build",
-        description="A folder on the worker, or the <code>gs://</code> URI of a <code>.tar.gz</code>. "
-        "Empty: publish wheels that CI has built.",
+        description_md="A folder on the worker, or the `gs://` URI of a `.tar.gz`. Empty: wheels that CI built.",
         section="Package",
     ),
     "wheels": Param(
         f"{BUILDS}/*.whl",
         type="string",
         title="Wheels to publish",
-        description="Used when there is no source: <code>gs://</code> URIs or globs, separated by commas.",
+        description_md="Used when there is no source: `gs://` URIs or globs, separated by commas.",
         section="Package",
     ),
     "package": Param(
@@ -59,14 +59,14 @@ PARAMS = {
         type="string",
         pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
         title="Package",
-        description="The name that environments require.",
+        description_md="The name that environments require.",
         section="Package",
     ),
     "version": Param(
         "1.0.0",
         type="string",
         title="Version",
-        description="The exact version: environments are pinned to it with <code>==</code>.",
+        description_md="The exact version: environments are pinned to it with `==`.",
         section="Package",
     ),
     "environments": Param(
@@ -77,14 +77,14 @@ PARAMS = {
         minItems=1,
         uniqueItems=True,
         title="Environments",
-        description="Where the package is installed, and used by the DAG <code>haversine_distance</code>.",
+        description_md="Where the package is installed, and used by the DAG `haversine_distance`.",
         section="Rollout",
     ),
     "grant_access": Param(
         True,
         type="boolean",
         title="Grant access",
-        description="Make each environment's service account a reader of the repository. "
+        description_md="Make each environment's service account a reader of the repository. "
         "Off: somebody else does it (Terraform, say).",
         section="Rollout",
     ),
