@@ -1,7 +1,7 @@
 # Everything that a person or CI calls. `make help` lists it.
 AIRFLOW ?= 3.3.2
 PYTHON ?= python3.11
-VENV := .venv
+VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 LOCK := requirements/airflow-$(AIRFLOW).txt
 STATE := .demo

@@ -22,6 +22,7 @@
     ├── InstallFailedError        Composer's build of the new image failed: cause, evidence, remedy
     ├── VerificationError         the update ended well, but the environment does not have what was wanted
     ├── OperationTimeoutError     the operation did not end in time
+    ├── InterruptedWaitError      the task was killed while it waited
     └── EnvironmentDagError       a DAG in the environment did not run, or failed
 
 Every error says what happened, to which resource, and what to do next; `retryable` says whether trying again can help.
@@ -253,6 +254,12 @@ class VerificationError(GarProviderError):
 
 class OperationTimeoutError(GarProviderError):
     """The operation is still running. It cannot be cancelled; a later try follows it."""
+
+    retryable = True
+
+
+class InterruptedWaitError(GarProviderError):
+    """The task was killed while it waited: by a worker's shutdown, say. Another try goes on where this one was."""
 
     retryable = True
 

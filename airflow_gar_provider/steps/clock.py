@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from airflow_gar_provider.errors import GarProviderError
+from airflow_gar_provider.errors import InterruptedWaitError
 
 
 class Clock:
@@ -19,9 +19,9 @@ class Clock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises GarProviderError when the task is killed meanwhile."""
+        """Wait. Raises InterruptedWaitError when the task is killed meanwhile."""
         if self._stopped.wait(seconds):
-            raise GarProviderError("the task was killed while it waited")
+            raise InterruptedWaitError("the task was killed while it waited")
 
     def stop(self) -> None:
         """End the wait in progress, and every later one."""

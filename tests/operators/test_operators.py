@@ -17,7 +17,7 @@ from airflow_gar_provider.compat import AirflowFailException
 from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.operation import Operation
 from airflow_gar_provider.core.repository import RepositoryName
-from airflow_gar_provider.errors import GarProviderError, NotFoundError, OperationTimeoutError, UnavailableError
+from airflow_gar_provider.errors import InterruptedWaitError, NotFoundError, OperationTimeoutError, UnavailableError
 from airflow_gar_provider.operators import (
     ComposerPipConfigOperator,
     CreateRepositoryOperator,
@@ -177,8 +177,9 @@ def test_a_kill_ends_a_wait() -> None:
     task = GarOperator(task_id="t")
     clock = task.clock()
     task.on_kill()
-    with pytest.raises(GarProviderError, match="was killed"):
+    with pytest.raises(InterruptedWaitError, match="was killed") as caught:
         clock.sleep(60)
+    assert caught.value.retryable  # a worker that is shut down must not end the task for good
 
 
 def test_run_identity(context: Any, ti: Ti) -> None:
