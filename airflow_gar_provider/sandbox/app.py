@@ -86,7 +86,7 @@ async def _until_gone(receive: Receive) -> None:
 
 
 class Control:
-    """The sandbox's own paths: health, faults, the record of calls, set-up, tokens for tests, status."""
+    """The sandbox's own paths: health, faults, the record of calls, the clock, set-up, tokens for tests, status."""
 
     def __init__(
         self,
@@ -98,6 +98,8 @@ class Control:
         refused: Callable[[], list[str]],
         setup: Callable[[object], Awaitable[object]],
         status: Callable[[], object],
+        environment: Callable[[], object],
+        time: Callable[[object], Awaitable[object]],
     ) -> None:
         self._gate = gate
         self._identity = identity
@@ -106,6 +108,8 @@ class Control:
         self._refused = refused
         self._setup = setup
         self._status = status
+        self._environment = environment
+        self._time = time
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request in origin form."""
@@ -133,8 +137,12 @@ class Control:
             return json_answer({"calls": self._gate.calls[int(request.parameter("since") or 0) :]})
         if route == ("POST", "/sandbox/setup"):
             return json_answer(await self._setup(await request.json()))
+        if route == ("GET", "/sandbox/env"):
+            return json_answer(self._environment())
         if route == ("GET", "/sandbox/status"):
             return json_answer(self._status())
+        if request.path == "/sandbox/time" and request.verb in {"GET", "POST"}:
+            return json_answer(await self._time(await request.json() if request.verb == "POST" else None))
         if route == ("POST", "/sandbox/tokens"):
             return self._token(await request.json())
         return self._metadata.answer(request) or text_answer("The sandbox has nothing here.\n", 404)

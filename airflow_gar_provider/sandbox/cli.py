@@ -15,7 +15,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client_environment import merged
+from .client_environment import merged, shell_lines
+from .clock import CLOCK
 from .setup import Setup
 
 if TYPE_CHECKING:
@@ -33,10 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=level, format="sandbox: %(message)s", stream=sys.stderr)
     if options.verb == "status":
         return _status(options)
+    if options.verb == "env":
+        return _env(options)
     try:
+        CLOCK.configure({"operation_seconds": options.operation_seconds, "virtual": options.virtual_clock})
         setup = Setup.from_texts(
             projects=tuple(options.project),
             environments=tuple(options.environment),
+            processes=tuple(options.processes),
             buckets=tuple(options.bucket),
             grants=tuple(options.grant),
             accounts=tuple(options.account),
@@ -67,18 +72,32 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--data-dir", type=Path, help="the data folder of a sandbox that is not running")
     where.add_argument("--port", type=int, help="the port of a running sandbox")
     status.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    for verb in (run, serve, status):
+    env = verbs.add_parser("env", help='show the variables of a running sandbox: eval "$(... env --port PORT)"')
+    env.add_argument("--port", type=int, required=True, help="the port of a running sandbox")
+    for verb in (run, serve, status, env):
         verb.add_argument("--verbose", action="store_true", help="log more")
     return parser
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, help="keep state here; without it state ends with the sandbox")
+    parser.add_argument("--public-index", type=Path, metavar="DIR", help="a folder of wheels, as the public index")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: a free one)")
     parser.add_argument("--caller", metavar="EMAIL", help="who the command is (default: caller@ the first project)")
+    parser.add_argument(
+        "--operation-seconds",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="how long Composer operations last (0: the work)",
+    )
+    parser.add_argument(
+        "--virtual-clock", action="store_true", help="time stands still until POST /sandbox/time moves it"
+    )
     for name, metavar, text in (
         ("project", "ID", "a project to have"),
         ("environment", "NAME", "projects/P/locations/L/environments/E to have, RUNNING"),
+        ("processes", "NAME", "an environment to have, with a scheduler and a triggerer of its own"),
         ("bucket", "PROJECT/NAME", "a bucket to have"),
         ("account", "EMAIL", "a service account to have"),
         ("grant", "MEMBER=ROLE@RESOURCE", "a role to give on a project, repository, bucket or service account"),
@@ -98,6 +117,7 @@ async def _main(options: argparse.Namespace, setup: Setup, command: list[str]) -
             caller=options.caller,
             setup=setup,
             allow_hosts=tuple(options.allow_host),
+            public_index=options.public_index.resolve() if options.public_index else None,
         )
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -185,7 +205,7 @@ def _status(options: argparse.Namespace) -> int:
     from .status import render  # noqa: PLC0415 - like `server` above
 
     try:
-        value = asyncio.run(_stored(options.data_dir)) if options.data_dir else _asked(options.port)
+        value = asyncio.run(_stored(options.data_dir)) if options.data_dir else _asked(options.port, "status")
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
@@ -193,9 +213,19 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _asked(port: int) -> dict[str, Any]:
+def _env(options: argparse.Namespace) -> int:
+    try:
+        variables = _asked(options.port, "env")["env"]
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"sandbox: {error}\n")
+        return 1
+    sys.stdout.write(shell_lines(os.environ, variables))
+    return 0
+
+
+def _asked(port: int, what: str) -> dict[str, Any]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{port}/sandbox/status", timeout=10) as answer:
+    with opener.open(f"http://127.0.0.1:{port}/sandbox/{what}", timeout=10) as answer:
         value: dict[str, Any] = json.load(answer)
     return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -65,6 +66,14 @@ def merged(parent: Mapping[str, str], variables: Mapping[str, str]) -> dict[str,
     return {**kept, **variables}
 
 
+def shell_lines(parent: Mapping[str, str], variables: Mapping[str, str]) -> str:
+    """The same for a shell to `eval`: what to unset of `parent`, what to export."""
+    prefixed = (name for name in parent if name.startswith(_UNSET_PREFIXES))
+    lines = [f"unset {name}" for name in dict.fromkeys((*UNSET, *prefixed)) if name in parent]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def real_images() -> Images:
     """The module that builds images with pip."""
     from . import images  # noqa: PLC0415 - tests without pip do not need it
@@ -72,9 +81,9 @@ def real_images() -> Images:
     return cast("Images", images)
 
 
-def real_airflow(folder: Path, variables: Mapping[str, str]) -> Airflow:
+def real_airflow(folder: Path, variables: Mapping[str, str], processes: bool) -> Airflow:
     """The Airflow that really runs in an environment."""
     from .environment_airflow import EnvironmentAirflow  # noqa: PLC0415 - tests without Airflow do not need it
 
     # One migrated database serves as the start of every environment's.
-    return EnvironmentAirflow(folder, variables=variables, template=folder.parent / "template")
+    return EnvironmentAirflow(folder, variables=variables, template=folder.parent / "template", processes=processes)

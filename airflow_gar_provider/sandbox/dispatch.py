@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf import empty_pb2
 
+from .discovery import unknown_method
 from .errors import ApiError, ConnectionCut, unplayed
 from .transcoding import Rule, new_message, read_request, sorted_rules, to_json, unwrap, wrap
 from .web import Answer, api_error, json_answer
@@ -153,9 +154,7 @@ class ProtoApi:
                 message = read_request(method.request_type, rule, variables, request.query_string, body)
                 answer = await self.call(method, principal, message)
                 return json_answer(to_json(answer, request.query_string))
-            raise ApiError(
-                "UNIMPLEMENTED", f"The sandbox knows no method {request.verb} {self.host}{request.raw_path}."
-            )
+            raise unknown_method(self.host, request.verb, request.raw_path)
         except ApiError as error:
             return api_error(error)
 

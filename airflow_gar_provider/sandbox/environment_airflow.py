@@ -18,20 +18,19 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
-import json
 import os
 import secrets
 import shutil
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_gar_provider.sandbox.process_group import LINE_LIMIT, clean_environment, end_group, run_lines
+from airflow_gar_provider.sandbox.environment_child import Child, EndedError, read_text
+from airflow_gar_provider.sandbox.environment_components import Components
+from airflow_gar_provider.sandbox.process_group import clean_environment, run_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_PROGRAM = Path(__file__).with_name("environment_process.py")
 _RAN = 0
 # Anonymous is admin for Airflow 2's own API: who may call is decided before, by the sandbox's roles.
 _WEBSERVER_CONFIG = 'AUTH_ROLE_PUBLIC = "Admin"\n'
@@ -44,16 +43,22 @@ class EnvironmentAirflow:
 
     `folder` keeps everything that outlives a restart (database, task logs); `variables` is added to the environment of
     every process, as Composer adds `GCP_PROJECT` and the user's own; `template` is a folder where several environments
-    share one migrated database file (making it takes seconds).
+    share one migrated database file (making it takes seconds); `processes` gives the environment a scheduler and a
+    triggerer of its own, which then run what is triggered, instead of the child.
     """
 
-    def __init__(self, folder: Path, *, variables: Mapping[str, str], template: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, variables: Mapping[str, str], template: Path | None = None, processes: bool = False
+    ) -> None:
         self.home = folder.absolute() / "home"
         self._template = template.absolute() if template else self.home
         self._variables = dict(variables)
         self._airflow_version = importlib.metadata.version("apache-airflow")
         self.api_version = "v1" if self._airflow_version.startswith("2.") else "v2"
-        self._process: _Process | None = None
+        self._secret = secrets.token_hex(64)
+        self._processes = processes
+        self._components: Components | None = None
+        self._process: Child | None = None
         self._starting = asyncio.Lock()
         self._scheduling: asyncio.Task[None] | None = None
         self._scheduled_again = False
@@ -73,17 +78,35 @@ class EnvironmentAirflow:
             self._schedule(process)
         return status, answer
 
-    async def command(self, arguments: Sequence[str], *, image: Path, dags: Path) -> tuple[int, str]:
-        """Run `airflow ARGUMENTS` in the image: (exit code, both output streams)."""
+    async def command(
+        self,
+        arguments: Sequence[str],
+        *,
+        image: Path,
+        dags: Path,
+        on_line: Callable[[str], None] | None = None,
+        on_start: Callable[[asyncio.subprocess.Process], None] | None = None,
+    ) -> tuple[int, str]:
+        """Run `airflow ARGUMENTS` in the image: (exit code, both output streams).
+
+        `on_line` gets each line as it is printed, `on_start` the process: who ends it ends the command.
+        """
         schedules = arguments[:1] == ["dags"] and any(word in _SCHEDULING_COMMANDS for word in arguments[1:2])
         process = await self._running(image, dags) if schedules else None
         await self._database(image, dags)
         output: list[str] = []
+
+        def keep(line: str) -> None:
+            output.append(line)
+            if on_line is not None:
+                on_line(line)
+
         code = await run_lines(
             [str(image / "bin" / "airflow"), *arguments],
             environment=self._environment(image, dags),
             folder=self.home,
-            on_line=output.append,
+            on_line=keep,
+            on_start=on_start or (lambda _: None),
         )
         if process is not None:
             self._schedule(process)
@@ -99,15 +122,34 @@ class EnvironmentAirflow:
         if self._process is not None:
             await self._process.close()
             self._process = None
+        if self._components is not None:
+            await self._components.close()
+            self._components = None
 
-    async def _running(self, image: Path, dags: Path) -> _Process:
+    @property
+    def scheduled_from(self) -> Path | None:
+        """The DAG folder of the scheduler that runs here; None when there is none."""
+        return self._components.dags if self._components else None
+
+    async def schedule(self, image: Path, dags: Path) -> None:
+        """Start the scheduler and the triggerer, when the environment has its own and they do not run."""
+        if self._processes and self._components is None:
+            await self._database(image, dags)
+            environment = self._environment(image, dags)
+            self._components = await Components.start(
+                image, dags, home=self.home, environment=environment, airflow_version=self._airflow_version
+            )
+
+    async def _running(self, image: Path, dags: Path) -> Child:
         """Return the process for this image and folder, started if needed, with the folder as it is now parsed."""
         async with self._starting:
             process = self._process
             if process is None or not process.alive or (process.image, process.dags) != (image, dags):
-                await self.close()
+                if process is not None:
+                    await self.close()
                 await self._database(image, dags)
-                process = await _Process.start(image, dags, self.home, self._environment(image, dags))
+                environment = self._environment(image, dags)
+                process = await Child.start(image, dags, self.home, environment, alone=not self._processes)
                 self._process = process
             digest = await asyncio.to_thread(_digest, dags)
             if process.parsed != digest:
@@ -117,16 +159,19 @@ class EnvironmentAirflow:
                 process.parsed = digest
                 if first:
                     self._schedule(process)  # runs that an earlier process left
+            await self.schedule(image, dags)
         return process
 
-    def _schedule(self, process: _Process) -> None:
+    def _schedule(self, process: Child) -> None:
         """Run what is queued, one run after the other, in the background."""
+        if self._processes:
+            return
         self._scheduled_again = True
         if self._scheduling is None or self._scheduling.done():
             self._scheduling = asyncio.create_task(self._run_queued(process))
 
-    async def _run_queued(self, process: _Process) -> None:
-        with contextlib.suppress(_EndedError):
+    async def _run_queued(self, process: Child) -> None:
+        with contextlib.suppress(EndedError):
             # Asked again while a run was on: that run's process may have looked before the new one was queued.
             while self._scheduled_again:
                 self._scheduled_again = False
@@ -137,7 +182,7 @@ class EnvironmentAirflow:
         """Make sure that the environment has a database of the installed Airflow."""
         self.home.mkdir(parents=True, exist_ok=True)
         own = self.home / "airflow.db"
-        if own.exists() and _read(self.home / "version") == self._airflow_version:
+        if own.exists() and read_text(self.home / "version") == self._airflow_version:
             return
         if not own.exists():
             self._template.mkdir(parents=True, exist_ok=True)
@@ -179,7 +224,7 @@ class EnvironmentAirflow:
             "LOGGING__NAMESPACE_LEVELS": "airflow.api_fastapi=WARNING airflow.sdk.definitions.dag=WARNING",
             "LOGGING__COLORED_CONSOLE_LOG": "False",
             "USAGE_DATA_COLLECTION__ENABLED": "False",
-            "API_AUTH__JWT_SECRET": secrets.token_hex(64),
+            "API_AUTH__JWT_SECRET": self._secret,
         }
         if self.api_version == "v1":
             settings["API__AUTH_BACKENDS"] = "airflow.api.auth.backend.default"
@@ -197,113 +242,6 @@ class EnvironmentAirflow:
             }
             | {f"AIRFLOW__{name}": value for name, value in settings.items()}
         )
-
-
-class _EndedError(RuntimeError):
-    """The process ended before it answered."""
-
-
-class _Process:
-    """The child in the image: orders over its standard streams, requests over a socket pair."""
-
-    def __init__(self, process: asyncio.subprocess.Process, image: Path, dags: Path, log: Path) -> None:
-        self.process = process
-        self.image = image
-        self.dags = dags
-        self.log = log
-        self.parsed: str | None = None
-        self.alive = True
-        self._last_id = 0
-        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._requests: asyncio.StreamWriter
-
-    @classmethod
-    async def start(cls, image: Path, dags: Path, home: Path, environment: Mapping[str, str]) -> _Process:
-        """Start the child. What it prints goes to a file in the environment's folder."""
-        log = home / "process.log"
-        ours, its = socket.socketpair()
-        with its, log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                str(image / "bin" / "python"),
-                "-I",  # keeps this package's folder out of the user code's sys.path
-                "-B",
-                str(_PROGRAM),
-                str(its.fileno()),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
-                cwd=home,
-                env=dict(environment),
-                pass_fds=(its.fileno(),),
-                start_new_session=True,
-            )
-        self = cls(process, image, dags, log)
-        reader, self._requests = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
-        assert process.stdout is not None
-        self._tasks = [asyncio.create_task(self._read(stream)) for stream in (reader, process.stdout)]
-        return self
-
-    async def order(self, do: str) -> int:
-        """Have the child parse the folder or run what is queued; return its exit code."""
-        assert self.process.stdin is not None
-        answer = await self._ask(self.process.stdin, {"do": do})
-        return int(answer["code"])
-
-    async def request(self, method: str, path: str, query: Mapping[str, str], body: object) -> tuple[int, object]:
-        """Ask Airflow's REST application."""
-        question = {"method": method, "path": path, "query": dict(query), "body": body}
-        answer = await self._ask(self._requests, question)
-        return int(answer["status"]), answer["body"]
-
-    async def _ask(self, writer: asyncio.StreamWriter, question: dict[str, object]) -> dict[str, Any]:
-        self._last_id += 1
-        key = self._last_id
-        future = self._waiting[key] = asyncio.get_running_loop().create_future()
-        try:
-            if self.alive:
-                writer.write(json.dumps({"id": key, **question}).encode() + b"\n")
-            else:
-                raise _EndedError(f"The environment's Airflow has ended: {self.log_tail()}")
-            answer: dict[str, Any] = await future
-        finally:
-            del self._waiting[key]
-        return answer
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Hand answers to those who wait, until the child ends."""
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
-                answer = json.loads(line)
-                future = self._waiting.get(answer["id"])
-                if future is not None and not future.done():
-                    future.set_result(answer)
-        self.alive = False
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(_EndedError(f"The environment's Airflow has ended: {self.log_tail()}"))
-
-    def log_tail(self) -> str:
-        """Return the end of what the child printed."""
-        return "\n".join(_read(self.log).splitlines()[-20:])
-
-    async def close(self) -> None:
-        """End the child and all that it started."""
-        self.alive = False
-        await end_group(self.process)
-        self._requests.close()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _digest(folder: Path) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 RAN, NOTHING_TO_DO = 0, 3
+alone = True  # no scheduler and no triggerer run beside: set by `environment_process`
 POLL_SECONDS = 0.2
 
 
@@ -44,7 +45,7 @@ def application() -> Callable[[str, str, Mapping[str, str], object], Awaitable[t
     asking = asyncio.Lock()  # one Flask client, one request at a time
 
     async def call(method: str, path: str, query: Mapping[str, str], body: object) -> tuple[int, object]:
-        if path.endswith("/health"):
+        if alone and path.endswith("/health"):
             await asyncio.to_thread(_heartbeat)
         async with asking:
             response = await asyncio.to_thread(

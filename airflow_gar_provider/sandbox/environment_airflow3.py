@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 BUNDLE = "dags-folder"  # the bundle that Airflow makes of `[core] dags_folder`
 RAN, NOTHING_TO_DO = 0, 3
+alone = True  # no scheduler and no triggerer run beside: set by `environment_process`
 POLL_SECONDS = 0.2
 
 
@@ -70,7 +71,7 @@ def application() -> Callable[[str, str, Mapping[str, str], object], Awaitable[t
     )
 
     async def call(method: str, path: str, query: Mapping[str, str], body: object) -> tuple[int, object]:
-        if path.endswith("/monitor/health"):
+        if alone and path.endswith("/monitor/health"):
             await asyncio.to_thread(_heartbeat)
         headers = {"Accept": "application/json"}
         response = await client.request(method, path, params=dict(query), json=body, headers=headers)

@@ -45,6 +45,7 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # what Airflow prints belongs to the process log, not between the answers
     airflow = airflow_part()
+    airflow.alone = len(sys.argv) == 2
     airflow.prepare()
     children: dict[int, int] = {}
     try:
@@ -94,7 +95,7 @@ def fork(work: Callable[[], int]) -> int:
 
 def serve_orders(airflow: Any, children: dict[int, int], api_pid: int, answers: int) -> None:
     """Start a child for each order and report its exit code; `children` maps a process to its order."""
-    warm = False
+    warm = not airflow.alone  # beside a scheduler it runs nothing
     buffer = b""
     while True:
         idle = len(children) == 1 and not warm

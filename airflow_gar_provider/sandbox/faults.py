@@ -1,16 +1,32 @@
 """Faults on request: what goes wrong next, per Google method name, and the record of every call.
 
-One way for every language: `POST /sandbox/faults` on the sandbox's port, with `{"method":
-"google.cloud.….GetEnvironment", "status": 503, "times": 2}`; `GET /sandbox/faults` lists what was not used.
+One way for every language: `POST /sandbox/faults` on the sandbox's port, with one fault or a list of them, as in
+`{"method": "google.cloud.….Environments.GetEnvironment", "kind": "status", "status": 503, "times": 2}`. `GET
+/sandbox/faults` lists what was not used, `DELETE /sandbox/faults` forgets the queue, `GET /sandbox/calls` lists the
+calls with the names of their methods. Faults of one method are used in the order in which they were queued; `times` (1)
+is how many calls a fault hits. The kinds, with their own fields:
+
+- `status`: this HTTP `status` (503) with this `message` instead of the work.
+- `reset`: the connection is cut before the work. `lost_answer`: it is cut after the work was done.
+- `delay`: the work begins `seconds` later.
+- `token_expiry`: every access token of the caller's account stops working before the call is looked at, which is
+  answered with 401. A client that asks for a new token goes on; one that holds on to its old one does not.
+- `failed_operation`: the operation that the call starts fails with this `message`, and with the code of `status` (400:
+  INVALID_ARGUMENT, the code of every package failure). A Composer operation does none of its work then; one of
+  Artifact Registry, which is done at once, has done it.
+- `stuck_operation`: the operation that the call starts never ends; its environment stays as it is.
+
+A call that starts no operation (it is refused, say) leaves the last two in the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import NAME_OF_STATUS, ApiError, ConnectionCut
+from .errors import INVALID_CREDENTIALS, NAME_OF_STATUS, ApiError, ConnectionCut
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +34,11 @@ if TYPE_CHECKING:
     from .identity import Principal
 
 T = TypeVar("T")
-KINDS = ("status", "reset", "lost_answer", "delay")
+KINDS = ("status", "reset", "lost_answer", "delay", "token_expiry", "failed_operation", "stuck_operation")
+_OPERATION_KINDS = ("failed_operation", "stuck_operation")
+# Shorter spellings: {"method": M, "status": 503} and {"method": M, "delay": 2}.
+_SHORT_KINDS = ("status", "delay")
+_FIELDS = ("method", "kind", "times", "status", "message", "seconds", "delay")
 
 
 @dataclass(frozen=True)
@@ -28,14 +48,13 @@ class Fault:
     method: str
     """Google's name of the method."""
     kind: str
-    """`status`: this HTTP status instead of the work; `reset`: the connection is cut before the work; `lost_answer`: it
-    is cut after the work is done; `delay`: the answer comes late."""
+    """One of `KINDS`, which the module's docstring explains."""
     times: int = 1
     """How many calls it still hits."""
     status: int = 503
-    """The HTTP status of kind `status`."""
+    """The HTTP status of kind `status`; for a failed operation, the one that its error's code belongs to."""
     message: str = ""
-    """The error message of kind `status`."""
+    """The error message of kinds `status` and `failed_operation`."""
     seconds: float = 0.0
     """How late, of kind `delay`."""
 
@@ -44,27 +63,20 @@ class Fault:
         """Read a queued fault; ValueError says what is wrong with it."""
         if not isinstance(value, dict) or not isinstance(value.get("method"), str):
             raise ValueError('A fault is an object with a "method".')
-        unknown = set(value) - {
-            "method",
-            "kind",
-            "times",
-            "status",
-            "message",
-            "seconds",
-            "delay",
-            "reset",
-            "lost_answer",
-        }
+        unknown = set(value) - set(_FIELDS)
         if unknown:
             raise ValueError(f"Unknown fields of a fault: {', '.join(sorted(unknown))}.")
-        kind = value.get("kind") or next((name for name in KINDS if name in value), None)
+        kind = value.get("kind") or next((name for name in _SHORT_KINDS if name in value), None)
         if kind not in KINDS:
             raise ValueError(f"A fault's kind is one of {', '.join(KINDS)}.")
-        status = int(value.get("status", 503))
+        status = int(value.get("status", 400 if kind in _OPERATION_KINDS else 503))
         if status not in NAME_OF_STATUS:
             raise ValueError(f"A fault's status is one of {', '.join(map(str, NAME_OF_STATUS))}.")
+        times = int(value.get("times", 1))
+        if times < 1:
+            raise ValueError("A fault's times is 1 or more.")
         seconds = float(value.get("seconds") or value.get("delay") or 0.0)
-        return cls(value["method"], kind, int(value.get("times", 1)), status, str(value.get("message", "")), seconds)
+        return cls(value["method"], kind, times, status, str(value.get("message", "")), seconds)
 
     def json(self) -> dict[str, Any]:
         """The fault as the queue shows it."""
@@ -77,12 +89,39 @@ class Fault:
             "seconds": self.seconds,
         }
 
+    def error(self) -> ApiError:
+        """The error that the fault answers with, or that its operation ends with."""
+        what = "let an operation fail: " if self.kind == "failed_operation" else f"answer {self.status}: "
+        message = self.message or f"The sandbox was asked to {what}{self.method}."
+        return ApiError(NAME_OF_STATUS[self.status], message, http_status=self.status)
+
+
+@dataclass
+class _ForOperation:
+    """A fault on its way to the operation that the call starts."""
+
+    fault: Fault | None
+
+
+_for_operation: ContextVar[_ForOperation | None] = ContextVar("for_operation", default=None)
+
+
+def take_operation_fault() -> Fault | None:
+    """The fault of the operation that this call starts, once."""
+    holder = _for_operation.get()
+    if holder is None:
+        return None
+    fault, holder.fault = holder.fault, None
+    return fault
+
 
 class Gate:
     """What every API call passes: it is recorded, a queued fault hits it, then the work is done."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
+        self.revoke_tokens: Callable[[str], int] = lambda _: 0
+        """Ends the tokens of an account."""
         self._faults: list[Fault] = []
 
     def queue(self, fault: Fault) -> None:
@@ -111,7 +150,7 @@ class Gate:
         if fault is not None:
             entry["fault"] = fault.kind
         try:
-            result = await self._work(fault, work)
+            result = await self._work(fault, principal, work)
         except ApiError as error:
             entry["status"] = error.http_status
             raise
@@ -120,15 +159,32 @@ class Gate:
             raise ConnectionCut
         return result
 
-    async def _work(self, fault: Fault | None, work: Callable[[], Awaitable[T]]) -> T:
-        if fault is not None and fault.kind == "status":
-            message = fault.message or f"The sandbox was asked to answer {fault.method} with {fault.status}."
-            raise ApiError(NAME_OF_STATUS[fault.status], message, http_status=fault.status)
-        if fault is not None and fault.kind == "reset":
+    async def _work(self, fault: Fault | None, principal: Principal | None, work: Callable[[], Awaitable[T]]) -> T:
+        if fault is None:
+            return await work()
+        if fault.kind == "status":
+            raise fault.error()
+        if fault.kind == "reset":
             raise ConnectionCut
-        if fault is not None and fault.kind == "delay":
+        if fault.kind == "token_expiry":
+            if principal is not None:
+                self.revoke_tokens(principal.email)
+            raise ApiError("UNAUTHENTICATED", INVALID_CREDENTIALS)
+        if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
+        if fault.kind in _OPERATION_KINDS:
+            return await self._with_operation(fault, work)
         return await work()
+
+    async def _with_operation(self, fault: Fault, work: Callable[[], Awaitable[T]]) -> T:
+        holder = _ForOperation(fault)
+        token = _for_operation.set(holder)
+        try:
+            return await work()
+        finally:
+            _for_operation.reset(token)
+            if holder.fault is not None:
+                self._faults.insert(0, replace(fault, times=1))
 
     def _take(self, method: str) -> Fault | None:
         for index, fault in enumerate(self._faults):

@@ -75,14 +75,17 @@ class BuildResult:
     """Every printed line, in order."""
     error: str | None
     """Why it failed, in the words of pip: what Google prints behind `Failed to install Python packages.`"""
+    conflict: bool = False
+    """It failed because packages contradict each other, or what is preinstalled."""
 
 
 class _BuildFailedError(Exception):
     """Carries the short reason and the exit code of the step that failed."""
 
-    def __init__(self, reason: str, code: int = 1) -> None:
+    def __init__(self, reason: str, code: int = 1, *, conflict: bool) -> None:
         super().__init__(reason)
         self.code = code
+        self.conflict = conflict
 
 
 async def create_image(folder: Path) -> None:
@@ -137,7 +140,8 @@ async def build_image(
         return BuildResult(succeeded=False, log=tuple(lines), error=reason)
     except _BuildFailedError as failure:
         say(DOCKERFILE_FAILED.format(code=failure.code))
-        return BuildResult(succeeded=False, log=tuple(lines), error=_URL_USER.sub("****@", str(failure)))
+        reason = _URL_USER.sub("****@", str(failure))
+        return BuildResult(succeeded=False, log=tuple(lines), error=reason, conflict=failure.conflict)
     return BuildResult(succeeded=True, log=tuple(lines), error=None)
 
 
@@ -198,7 +202,8 @@ class _Build:
 
         code = await self.pip(options, on_line=keep)
         if code != 0:
-            raise _BuildFailedError(_install_error(output), code)
+            reason = _install_error(output)
+            raise _BuildFailedError(reason, code, conflict="conflicting dependencies" in reason)
         await self.check()
 
     def write_inputs(self, requirements: Mapping[str, str], pip_conf: bytes | None) -> None:
@@ -247,7 +252,7 @@ class _Build:
         for line in worse or ["No broken requirements found."]:
             self.say(line)
         if worse:
-            raise _BuildFailedError(" ".join(worse))
+            raise _BuildFailedError(" ".join(worse), conflict=True)
 
     async def pip(self, options: Sequence[str], *, on_line: Callable[[str], None]) -> int:
         """Run the base's pip on the image."""

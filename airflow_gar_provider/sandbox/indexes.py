@@ -24,12 +24,15 @@ class Indexes:
 
     async def tunnels(self, host: str) -> bool:
         """True when connections to `host` may leave the sandbox."""
-        if host in self._allowed:
-            return True
+        # Without asking pip first when a host is allowed by name.
+        return host in self._allowed or host in await self.hosts()
+
+    async def hosts(self) -> frozenset[str]:
+        """Every host that connections may go to."""
         options = await self._options()
-        return host in {urlsplit(url).hostname for option, url in options if option != "trusted-host"} | {
-            url.partition(":")[0] for option, url in options if option == "trusted-host"
-        }
+        named = {urlsplit(url).hostname or "" for option, url in options if option != "trusted-host"}
+        trusted = {url.partition(":")[0] for option, url in options if option == "trusted-host"}
+        return (self._allowed | named | trusted) - {""}
 
     async def index_url(self) -> str:
         """The index that stands in for the public one."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .discovery import unknown_method
 from .errors import ApiError, unplayed
 from .transcoding import Rule
 from .web import Answer, json_answer
@@ -75,4 +76,4 @@ class JsonApi:
             resource = "/".join(variables.values())
             result = await self._gate.enter(route.name, principal, resource, partial(function, call))
             return result if isinstance(result, Answer) else json_answer({} if result is None else result)
-        raise ApiError("UNIMPLEMENTED", f"The sandbox knows no method {request.verb} {self._host}{request.raw_path}.")
+        raise unknown_method(self._host, request.verb, request.raw_path)

@@ -33,6 +33,8 @@ def _offset(token: str) -> int:
         word, _, number = base64.urlsafe_b64decode(token).decode().partition(":")
         if word != "offset":
             raise ValueError(word)
+        if not number.isascii() or not number.isdecimal() or len(number) > 18:
+            raise ValueError(number)
         return int(number)
     except (ValueError, binascii.Error) as error:
         raise ApiError("INVALID_ARGUMENT", "Invalid page token.") from error

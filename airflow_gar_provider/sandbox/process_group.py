@@ -9,11 +9,11 @@ import asyncio
 import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 # A line of a log may be long (pip prints whole requirement lists, Airflow whole tracebacks in one JSON line).
 LINE_LIMIT = 64 * 1024 * 1024
@@ -30,14 +30,22 @@ def clean_environment(*, first_on_path: Path) -> dict[str, str]:
 
 
 async def end_group(process: asyncio.subprocess.Process, *, grace: float = 5) -> None:
-    """End a process that was started with ``start_new_session=True`` and all that it started: TERM, wait, KILL."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(process.wait(), grace)
+    """End a process that was started with ``start_new_session=True`` and all that it started: TERM, wait, KILL.
+
+    Without a time of grace: KILL at once.
+    """
+    if grace > 0:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
     # The leader may be gone while a child of it lives: the group is killed in any case.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # Airflow puts each task into a group of its own, but the session stays the same.
+    for member in _session(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
     await process.wait()
     # asyncio leaves the pipes of a process open until they are read to their end, and has no public way to close them.
     transport = getattr(process, "_transport", None)
@@ -45,13 +53,30 @@ async def end_group(process: asyncio.subprocess.Process, *, grace: float = 5) ->
         transport.close()
 
 
+def _session(leader: int) -> list[int]:
+    """The processes that are left of a session (on Linux; elsewhere nobody lists them)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        number = int(folder.name)
+        with contextlib.suppress(OSError):
+            if number != leader and os.getsid(number) == leader:
+                found.append(number)
+    return found
+
+
 async def run_lines(
-    arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, on_line: Callable[[str], None]
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    on_line: Callable[[str], None],
+    on_start: Callable[[asyncio.subprocess.Process], None] = lambda _: None,
 ) -> int:
     """Run a program to its end and hand over each line of its output (both streams) as it appears.
 
-    Returns the exit code. The program reads nothing. When the caller is cancelled (a time limit, a shutdown), the
-    program's group is ended before the cancellation goes on.
+    `on_start` gets the process, which somebody else may end with `end_group`. Returns the exit code. The program reads
+    nothing. When the caller is cancelled (a time limit, a shutdown), the program's group is ended before the
+    cancellation goes on.
     """
     process = await asyncio.create_subprocess_exec(
         *arguments,
@@ -64,6 +89,7 @@ async def run_lines(
         limit=LINE_LIMIT,
     )
     assert process.stdout is not None
+    on_start(process)
     try:
         while line := await process.stdout.readline():
             on_line(line.decode("utf-8", "replace").rstrip("\r\n"))

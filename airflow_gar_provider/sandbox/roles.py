@@ -105,7 +105,14 @@ _WORKER = (
 ROLES: Mapping[str, Role] = {
     "roles/owner": Role(("*",), _TOKENS),
     "roles/editor": Role(
-        ("*",), (*_TOKENS, "*.setIamPolicy", "iam.serviceAccountKeys.*", "resourcemanager.projects.delete")
+        ("*",),
+        (
+            *_TOKENS,
+            "*.setIamPolicy",
+            "iam.serviceAccountKeys.*",
+            "resourcemanager.projects.delete",
+            "secretmanager.versions.access",
+        ),
     ),
     "roles/viewer": Role(
         ("*.get", "*.list", "*.getIamPolicy", *_AR_READER),
@@ -182,5 +189,14 @@ ROLES: Mapping[str, Role] = {
     "roles/browser": Role(
         ("resourcemanager.projects.get", "resourcemanager.projects.list", "resourcemanager.projects.getIamPolicy")
     ),
-    "roles/secretmanager.secretAccessor": Role(("secretmanager.versions.access",)),
+    "roles/secretmanager.secretAccessor": Role(("secretmanager.versions.access", "resourcemanager.projects.get")),
+    "roles/secretmanager.secretVersionAdder": Role(("secretmanager.versions.add", "resourcemanager.projects.get")),
+    "roles/secretmanager.viewer": Role(
+        (
+            *(f"secretmanager.{kind}.{verb}" for kind in ("secrets", "versions") for verb in ("get", "list")),
+            "secretmanager.secrets.getIamPolicy",
+            "resourcemanager.projects.get",
+        )
+    ),
+    "roles/secretmanager.admin": Role(("secretmanager.*", "resourcemanager.projects.get")),
 }

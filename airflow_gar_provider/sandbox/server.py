@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from . import client_environment
 from .app import App, Control
 from .certificates import Authority, bundle
+from .clock import CLOCK
 from .dispatch import ProtoApi
 from .faults import Gate
 from .identity import Identity
@@ -27,8 +28,20 @@ from .metadata import MetadataServer
 from .operations import Operations
 from .policies import Policies
 from .proxy import Backends, FrontDoor
-from .services import airflow_web, artifact_registry, composer, iam, logs, package_index, projects, storage, tokens
+from .services import (
+    airflow_web,
+    artifact_registry,
+    composer,
+    iam,
+    logs,
+    package_index,
+    projects,
+    secret_manager,
+    storage,
+    tokens,
+)
 from .services.composer_commands import Commands
+from .services.composer_operations import LongRunning
 from .services.composer_work import Work
 from .services.dags import DagsFolders
 from .services.environments import Environments
@@ -45,7 +58,7 @@ if TYPE_CHECKING:
 
     from .services.reality import Airflow, Images
 
-_SERVICES = ("iam", "artifact_registry", "storage", "composer", "logging")
+_SERVICES = ("iam", "artifact_registry", "storage", "composer", "logging", "secret_manager")
 _MESSAGE_LIMIT = 64 << 20
 
 
@@ -61,8 +74,9 @@ class Sandbox:
         caller: str | None = None,
         setup: Setup | None = None,
         allow_hosts: tuple[str, ...] = (),
+        public_index: Path | None = None,
         images: Images | None = None,
-        make_airflow: Callable[[Path, Mapping[str, str]], Airflow] | None = None,
+        make_airflow: Callable[[Path, Mapping[str, str], bool], Airflow] | None = None,
     ) -> None:
         self._own_environment = dict(environment)
         self._wanted_port = port
@@ -74,6 +88,7 @@ class Sandbox:
         self._private = Path(tempfile.mkdtemp(prefix="gar-"))
         self._data = data_dir or self._private / "data"
         self._images = images
+        self._public_index = public_index
         self._make_airflow = make_airflow
         self.gate = Gate()
         self.indexes = Indexes(allow_hosts)
@@ -89,6 +104,7 @@ class Sandbox:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._stores = {name: Store(self._data / name) for name in _SERVICES}
         self.identity = Identity(self._stores["iam"])
+        self.gate.revoke_tokens = self.identity.revoke_tokens
         self.policies = Policies(self._stores["iam"])
         self.policies.account_exists = self.identity.account_exists
         self.metadata = MetadataServer(self.identity, self.caller, self.project or "")
@@ -108,15 +124,15 @@ class Sandbox:
             port=lambda: self.port,
             ca_file=self.ca_file,
         )
+        self.running = LongRunning(self.operations, self.environments, self.app.bug)
         self.work = Work(
             environments=self.environments,
-            operations=self.operations,
+            running=self.running,
             buckets=self.buckets,
             policies=self.policies,
             identity=self.identity,
             logs=self.logs,
             reality=self.reality,
-            bugs=self.app.bug,
         )
         self.dags = DagsFolders(self.environments, self.buckets)
         self.commands = Commands(self.environments, self.reality, self.dags, self.app.bug)
@@ -131,6 +147,8 @@ class Sandbox:
             refused=lambda: self._backends.refused,
             setup=self._set_up_json,
             status=lambda: summary(self),
+            environment=lambda: variables_of(self),
+            time=self._time,
         )
         self.app = App(control.answer)
 
@@ -138,14 +156,23 @@ class Sandbox:
         registry_api = artifact_registry.ArtifactRegistry(
             self._stores["artifact_registry"], self.registry, self.policies
         )
-        composer_api = composer.Composer(self.environments, self.operations, self.policies, self.work, self.commands)
+        composer_api = composer.Composer(
+            environments=self.environments,
+            operations=self.operations,
+            policies=self.policies,
+            running=self.running,
+            work=self.work,
+            commands=self.commands,
+        )
         download = "/v1/{name=projects/*/locations/*/repositories/*/files/*}:download"
         media = {f"{artifact_registry.SERVICE}.DownloadFile GET {download}": registry_api.download_file}
+        secrets = secret_manager.SecretManager(self._stores["secret_manager"], self.policies, self.identity)
         self._apis: dict[str, ProtoApi] = {}
         for host, methods, extra in (
             (artifact_registry.HOST, registry_api.methods(), media),
             (composer.HOST, composer_api.methods(), {}),
             (logs.HOST, logs.Logging(self.logs, self.policies).methods(), {}),
+            (secret_manager.HOST, secrets.methods(), {}),
         ):
             api = ProtoApi(host, methods, self.gate, self.identity, self.app.bug, extra)
             self._apis[host] = api
@@ -158,7 +185,7 @@ class Sandbox:
             (tokens.ENDPOINT_HOST, token_api.endpoint_routes()),
         ):
             self.app.add(re.compile(re.escape(host)), JsonApi(host, routes, self.gate, self.identity).answer)
-        upstreams = Upstreams(self.registry, self.indexes, self.ca_file)
+        upstreams = Upstreams(self.registry, self.indexes, self.ca_file, self._public_index)
         index = package_index.PackageIndex(self.registry, self.policies, self.identity, self.gate, upstreams)
         self.app.add(package_index.HOST, index.answer)
         objects = storage.Storage(self.buckets, self.policies, self.identity, self.gate)
@@ -191,7 +218,7 @@ class Sandbox:
         place = f"127.0.0.1:{self.port}{self.metadata.prefix(account, project)}"
         variables.update({"GCE_METADATA_HOST": place, "GCE_METADATA_IP": place})
         make = self._make_airflow or client_environment.real_airflow
-        return make(self.environments.folder(name), variables)
+        return make(self.environments.folder(name), variables, self.environments.inner(name).processes)
 
     # Life
 
@@ -214,7 +241,7 @@ class Sandbox:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: FrontDoor(self._backends), "127.0.0.1", self._wanted_port)
         self.port = self._server.sockets[0].getsockname()[1]
-        self.work.recover()
+        self.running.recover()
         await self.set_up(self._setup)
 
     async def _grpc_socket(self, host: str) -> Path | None:
@@ -237,7 +264,7 @@ class Sandbox:
         """End every child, close every connection, remove the private folder."""
         if self._server is not None:
             self._server.close()
-        await self.work.close()
+        await self.running.close()
         await self.commands.close()
         await self.reality.close()
         for server, _ in self._grpc.values():
@@ -268,10 +295,17 @@ class Sandbox:
         for name in setup.environments:
             if not self.environments.exists(str(name)):
                 await self.work.create_now(name)
+        for name in setup.processes:
+            self.environments.set_processes(str(name))
         for project, bucket in setup.buckets:
             if not self.buckets.has_bucket(bucket):
                 record = self.identity.project(project) or {}
                 self.buckets.add_bucket(project, bucket, number=record["projectNumber"], settings={})
+        self._grant(setup)
+        found = [self.environments.get(str(name)) for name in setup.environments]
+        return {"environments": {item.name: item.storage_config.bucket for item in found}}
+
+    def _grant(self, setup: Setup) -> None:
         for grant in setup.grants:
             place = grant.resource
             if "/buckets/" in place:
@@ -280,13 +314,18 @@ class Sandbox:
             if not self.identity.account_exists(email):
                 self.identity.add_account(email)
             self.policies.grant(place, grant.role, grant.member)
-        found = [self.environments.get(str(name)) for name in setup.environments]
-        return {"environments": {item.name: item.storage_config.bucket for item in found}}
 
     @property
     def _member(self) -> str:
         kind = "serviceAccount" if self.caller.endswith("gserviceaccount.com") else "user"
         return f"{kind}:{self.caller}"
+
+    async def _time(self, value: object) -> object:
+        """Show the clock; set or move it before, when there is a value."""
+        step = CLOCK.configure(value) if value is not None else None
+        if step is not None:
+            await self.running.advance(step)
+        return CLOCK.json()
 
     async def _set_up_json(self, value: object) -> object:
         return await self.set_up(Setup.from_json(value))
@@ -311,7 +350,11 @@ class Sandbox:
         return variables
 
 
+def variables_of(sandbox: Sandbox) -> dict[str, Any]:
+    """What a client needs in its environment, and what must not be there."""
+    return {"port": sandbox.port, "env": sandbox.environment(), "unset": list(client_environment.UNSET)}
+
+
 def ready_line(sandbox: Sandbox) -> str:
     """The line that `serve` prints when it is ready."""
-    value = {"port": sandbox.port, "env": sandbox.environment(), "unset": list(client_environment.UNSET)}
-    return json.dumps(value)
+    return json.dumps(variables_of(sandbox))

@@ -10,7 +10,9 @@ from .roles import ROLES
 
 _ENVIRONMENT = re.compile(r"projects/([^/]+)/locations/([^/]+)/environments/([^/]+)")
 _GRANT = re.compile(r"([^=]+)=(roles/[^@]+)@(.+)")
-_RESOURCE = re.compile(r"projects/[^/]+(/locations/[^/]+/repositories/[^/]+|/serviceAccounts/[^/]+|/buckets/[^/]+)?")
+_RESOURCE = re.compile(
+    r"projects/[^/]+(/locations/[^/]+/repositories/[^/]+|/serviceAccounts/[^/]+|/buckets/[^/]+|/secrets/[^/]+)?"
+)
 _PROJECT = re.compile(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 
 
@@ -23,7 +25,7 @@ class Grant:
     role: str
     """`roles/…`."""
     resource: str
-    """`projects/P`, a repository, `projects/P/serviceAccounts/EMAIL` or `projects/P/buckets/B`."""
+    """`projects/P`, a repository, or below a project `serviceAccounts/EMAIL`, `buckets/B`, `secrets/S`."""
 
     @classmethod
     def parse(cls, text: str) -> Grant:
@@ -32,7 +34,8 @@ class Grant:
         if match is None or not _RESOURCE.fullmatch(match.group(3)):
             raise ValueError(
                 f"{text!r}: a grant is MEMBER=ROLE@RESOURCE, where RESOURCE is projects/P, "
-                "projects/P/locations/L/repositories/R, projects/P/serviceAccounts/EMAIL or projects/P/buckets/B."
+                "projects/P/locations/L/repositories/R, projects/P/serviceAccounts/EMAIL, projects/P/buckets/B or "
+                "projects/P/secrets/S."
             )
         member, role, resource = match.groups()
         if role not in ROLES:
@@ -82,11 +85,13 @@ class Setup:
     """Roles to give."""
     accounts: tuple[str, ...] = ()
     """Service accounts to create."""
+    processes: tuple[EnvironmentName, ...] = ()
+    """Those of the environments that have a scheduler and a triggerer of their own."""
 
     @classmethod
     def from_json(cls, value: Any) -> Setup:
-        """Read an object with the lists `projects`, `environments`, `buckets`, `grants` and `accounts`."""
-        known = {"projects", "environments", "buckets", "grants", "accounts"}
+        """Read an object with the lists `projects`, `environments`, `processes`, `buckets`, `grants` and `accounts`."""
+        known = {"projects", "processes", "environments", "buckets", "grants", "accounts"}
         if not isinstance(value, dict) or set(value) - known:
             raise ValueError(f"A set-up is an object with the lists {', '.join(sorted(known))}.")
         return cls.from_texts(**{name: tuple(map(str, value.get(name, ()))) for name in known})
@@ -97,12 +102,13 @@ class Setup:
         *,
         projects: tuple[str, ...] = (),
         environments: tuple[str, ...] = (),
+        processes: tuple[str, ...] = (),
         buckets: tuple[str, ...] = (),
         grants: tuple[str, ...] = (),
         accounts: tuple[str, ...] = (),
     ) -> Setup:
         """Read the options as the command line has them; ValueError says what is wrong."""
-        names = tuple(EnvironmentName.parse(text) for text in environments)
+        names = tuple(EnvironmentName.parse(text) for text in dict.fromkeys((*environments, *processes)))
         pairs = tuple(_bucket(text) for text in buckets)
         given = tuple(Grant.parse(text) for text in grants)
         every = [
@@ -111,7 +117,14 @@ class Setup:
             *(pair[0] for pair in pairs),
         ]
         every.extend(grant.resource.split("/")[1] for grant in given)
-        return cls(tuple(dict.fromkeys(every)), names, pairs, given, accounts)
+        return cls(
+            tuple(dict.fromkeys(every)),
+            names,
+            pairs,
+            given,
+            accounts,
+            tuple(EnvironmentName.parse(text) for text in processes),
+        )
 
 
 def _project(text: str) -> str:

@@ -28,7 +28,7 @@ def summary(sandbox: Sandbox) -> dict[str, Any]:
         last = next(
             (
                 item
-                for item in sandbox.work.newest_first(environment.name.partition("/environments/")[0])
+                for item in sandbox.running.newest_first(environment.name.partition("/environments/")[0])
                 if _is_of(item, environment.name)
             ),
             None,

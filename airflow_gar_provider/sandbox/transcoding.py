@@ -55,16 +55,21 @@ class Rule:
     """`*`, a field name, or "" for none."""
     custom: bool
     """The path ends in `:verb`."""
+    wide: frozenset[str] = frozenset()
+    """The variables that span several path segments."""
 
     @classmethod
     def from_option(cls, option: Mapping[str, str]) -> Rule:
         """Read a rule as `_get_http_options` of a generated transport gives it."""
         uri = option["uri"]
         variables: list[str] = []
+        wide: set[str] = set()
 
         def group(match: re.Match[str]) -> str:
             name, _, template = match.group(1).partition("=")
             variables.append(name)
+            if "/" in template:
+                wide.add(name)
             parts = (_SEGMENTS.get(part, re.escape(part)) for part in (template or "*").split("/"))
             return f"({'/'.join(parts)})"
 
@@ -75,18 +80,33 @@ class Rule:
         # gcloud's beta commands speak v1beta1 and v1beta2 of the same methods.
         text = re.sub(r"^/v1/", "/v1(?:beta[12])?/", text)
         custom = ":" in uri.rsplit("/", 1)[-1].rsplit("}", 1)[-1]
-        return cls(option["method"].upper(), re.compile(text), tuple(variables), option.get("body", ""), custom)
+        return cls(
+            option["method"].upper(),
+            re.compile(text),
+            tuple(variables),
+            option.get("body", ""),
+            custom,
+            frozenset(wide),
+        )
 
     def match(self, verb: str, raw_path: str) -> dict[str, str] | None:
-        """The path's variables, decoded exactly once; None when the rule is not for this request."""
+        """The path's variables, decoded exactly once; None when the rule is not for this request.
+
+        In a variable of several segments `%2F` stays as it is (google/api/http.proto): so a file's name may be sent
+        with `%252F`, as gcloud does, or with `%2F`, as the clients made of discovery documents do.
+        """
         if verb != self.verb:
             return None
         found = self.pattern.fullmatch(raw_path)
         if found is None:
             return None
-        return {name: unquote(value) for name, value in zip(self.variables, found.groups(), strict=True)}
+        return {
+            name: unquote(_SLASH.sub(r"%25\1", value) if name in self.wide else value)
+            for name, value in zip(self.variables, found.groups(), strict=True)
+        }
 
 
+_SLASH = re.compile(r"%(2[Ff])")
 _SEGMENTS = {"*": "[^/]+", "**": ".+"}
 
 

@@ -5,6 +5,7 @@ in memory.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 18
 _BODY_LIMIT = 64 << 20
+_DIGITS = 19
+_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class Request:
     async def body(self, limit: int = _BODY_LIMIT) -> bytes:
         """The whole body of a request that is known to be small."""
         pieces: list[bytes] = []
+        # A client that announces too much is refused before it sends it.
+        announced = self.header("content-length") or "0"
+        size = int(announced) if announced.isdecimal() and len(announced) < _DIGITS else 0
+        if size > limit:
+            raise ApiError("INVALID_ARGUMENT", "Request payload size exceeds the limit.", http_status=413)
         size = 0
         async for piece in self.chunks():
             size += len(piece)
@@ -169,12 +177,10 @@ def file_answer(path: Path, range_header: str | None, content_type: str, headers
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """First byte and end of a `Range` header; None when there is none that counts."""
-    unit, _, text = (header or "").partition("=")
-    first, dash, last = text.strip().partition("-")
-    if unit.strip().lower() != "bytes" or not dash or "," in text:
+    match = _RANGE.fullmatch((header or "").strip())
+    if match is None or match.groups() == ("", ""):
         return None
-    if not (first or last) or not (first + last).isdigit():
-        return None
+    first, last = match.groups()
     if not first:
         return max(0, size - int(last)), size
     end = min(int(last) + 1, size) if last else size

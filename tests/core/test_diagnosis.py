@@ -84,9 +84,7 @@ OTHER = "aiohttp 3.8.3 has requirement charset-normalizer<3.0,>=2.0, but you hav
         (f"Failed to install Python packages. \n {OTHER}", [], Cause.CONFLICT, "would leave charset-normalizer 3.3.2"),
         (
             FAILED,
-            [
-                "backport 1 has requirement google-cloud-logging<3, but you'll have google-cloud-logging 1.15.0 which"
-            ],
+            ["backport 1 has requirement google-cloud-logging<3, but you'll have google-cloud-logging 1.15.0 which"],
             Cause.CONFLICT,
             "would leave google-cloud-logging 1.15.0",
         ),

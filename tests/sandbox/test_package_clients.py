@@ -20,7 +20,7 @@ from google.cloud import artifactregistry_v1 as ar
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
-from tests.conftest import Running, wheel
+from tests.conftest import LOCATION, Running, serving, wheel
 
 from .test_artifact_registry import CALLER
 from .test_package_index import API, HOST, make
@@ -183,7 +183,8 @@ def test_pip_installs_with_a_token_or_a_key_in_the_url(
     refused = tools.pip(with_user(served, stranger), "--no-input", "acme-tool")
     # pip says the same for "no access" and for "not there".
     assert "(from versions: none)" in output(refused)
-    assert "403" not in output(refused)
+    assert "403 Client Error" not in output(refused)
+    assert "denied" not in output(refused)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_uv_installs_and_resolves_with_credentials_in_the_url(sandbox: Running, 
     stranger = with_user(served, f"oauth2accesstoken:{sandbox.token('stranger@example.com')}")
     refused = tools.uv_pip("compile", stranger, str(requirements))
     assert refused.returncode != 0
-    assert "403" in output(refused)
+    assert "403 Forbidden" in output(refused)
 
 
 def test_uv_asks_the_keyring_for_the_user_in_the_url(tools: Tools, served: str) -> None:
@@ -274,6 +275,20 @@ def test_installers_see_the_union_of_a_virtual_repository_and_priority_per_versi
             assert done.returncode == 0, output(done)
             assert (tools.site / f"acme_tool-{version}.dist-info").is_dir()
             assert ("upstream" in (tools.site / "acme_tool" / "__init__.py").read_text()) is upstream
+
+
+def test_a_folder_stands_in_for_the_public_index(tmp_path: Path, folder_index: str) -> None:
+    parent = f"projects/sandbox-tests/locations/{LOCATION}"
+    remote = {"pythonRepository": {"publicRepository": "PYPI"}}
+    options = ("--project", "sandbox-tests", "--public-index", str(tmp_path / "index"))
+    with serving(tmp_path, *options) as own, own.session(CALLER) as calls:
+        make(calls, parent, "up", {"format": "PYTHON", "mode": "REMOTE_REPOSITORY", "remoteRepositoryConfig": remote})
+        index = with_user(f"{HOST}/sandbox-tests/up/simple/", f"oauth2accesstoken:{own.token(CALLER)}")
+        tools = Tools(own, tmp_path)
+        done = tools.pip(index, "--no-input", "acme-tool")
+        assert done.returncode == 0, output(done)
+        assert (tools.site / "acme_tool-3.0.dist-info").is_dir()
+        assert calls.get(f"{HOST}/sandbox-tests/up/simple/other/", timeout=30).status_code == 404
 
 
 @pytest.mark.registry

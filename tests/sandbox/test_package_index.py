@@ -226,32 +226,3 @@ def test_a_remote_repository_of_the_public_index_is_this_machines_index(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pkg.dev" in done.stdout
     assert (tmp_path / "packaging-24.0-py3-none-any.whl").is_file()
-
-
-@pytest.mark.slow
-def test_twine_and_pip_work_with_production_urls(
-    sandbox: Running, project: str, repository: str, tmp_path: Path
-) -> None:
-    filename, content = wheel("acme-tool", "1.0")
-    (tmp_path / filename).write_bytes(content)
-    credentials = {"TWINE_USERNAME": "oauth2accesstoken", "TWINE_PASSWORD": sandbox.token(CALLER)}
-    command = [
-        sys.executable,
-        "-m",
-        "twine",
-        "upload",
-        "--non-interactive",
-        "--disable-progress-bar",
-        "--repository-url",
-    ]
-    first = sandbox.run(*command, f"{HOST}/{project}/python/", str(tmp_path / filename), **credentials)
-    assert first.returncode == 0, first.stdout + first.stderr
-    again = sandbox.run(*command, f"{HOST}/{project}/python/", str(tmp_path / filename), "--verbose", **credentials)
-    assert again.returncode == 1
-    assert "Requested entity already exists." in again.stdout + again.stderr
-    index = f"https://oauth2accesstoken:{sandbox.token(CALLER)}@{LOCATION}-python.pkg.dev/{project}/python/simple/"
-    target = tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--no-cache-dir", "--no-deps", "--target", str(target)]
-    done = sandbox.run(*pip, "--index-url", index, "acme-tool==1.0", PIP_CONFIG_FILE="/dev/null")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (target / "acme_tool" / "__init__.py").is_file()

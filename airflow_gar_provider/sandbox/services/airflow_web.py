@@ -56,6 +56,8 @@ class AirflowWeb:
 
     async def _ask(self, request: Request, environment: str) -> Answer:
         body = await request.json()
+        if not self._environments.inner(environment).image:
+            raise ApiError("UNAVAILABLE", "The environment is being created: its Airflow does not run yet.")
         image, dags = self._environments.image(environment), await self._dags.sync(environment)
         status, value = await self._reality.airflow(environment).handle(
             request.verb, request.path, request.query, body, image=image, dags=dags

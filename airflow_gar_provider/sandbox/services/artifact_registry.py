@@ -23,7 +23,8 @@ from ..paging import ordered, page
 from ..transcoding import unwrap
 from ..web import file_answer
 from .locations import LOCATIONS, check_location
-from .registry import NOT_FOUND, REPOSITORY, matches
+from .registry import NOT_FOUND, REPOSITORY
+from .registry_filter import matches
 
 if TYPE_CHECKING:
     from ..dispatch import Call, Method
@@ -181,7 +182,7 @@ class ArtifactRegistry:
         found = [
             item
             for item in self._registry.packages.list(f"{request.parent}/packages/")
-            if matches(getattr(request, "filter", ""), item, ("name",))
+            if matches(getattr(request, "filter", ""), item, ("name", "annotations"))
         ]
         found = ordered(found, getattr(request, "order_by", ""), _TIMES)
         items, token = page(found, request.page_size, request.page_token)
@@ -206,7 +207,7 @@ class ArtifactRegistry:
         found = [
             item
             for item in self._registry.versions.list(f"{request.parent}/versions/")
-            if matches(getattr(request, "filter", ""), item, ("name",))
+            if matches(getattr(request, "filter", ""), item, ("name", "annotations"))
         ]
         items, token = page(ordered(found, request.order_by, _TIMES), request.page_size, request.page_token)
         return ar.ListVersionsResponse(versions=items, next_page_token=token)
@@ -259,13 +260,13 @@ class ArtifactRegistry:
     # Files
 
     async def list_files(self, call: Call, request: Any) -> Any:
-        """files.list, with the documented filters on `name` and `owner`."""
+        """files.list, with the documented filters on name, owner and annotations."""
         self._require(call, "files.list", request.parent)
         self._registry.repository(request.parent)
         found = [
             item
             for item in self._registry.files.list(f"{request.parent}/files/")
-            if matches(request.filter, item, ("name", "owner"))
+            if matches(request.filter, item, ("name", "owner", "annotations"))
         ]
         items, token = page(ordered(found, request.order_by, _TIMES), request.page_size, request.page_token)
         return ar.ListFilesResponse(files=items, next_page_token=token)

@@ -1,8 +1,8 @@
 """Cloud Composer's API, v1. An update really builds: pip, with the bucket's pip.conf, as the environment's service
 account.
 
-Not played: upgrades, snapshots, workloads, secrets and config maps of workloads, database failover, web server
-restart.
+Not played: upgrades (only their checks), snapshots, workloads, secrets and config maps of workloads, database failover,
+web server restart.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from ..errors import ApiError, permission_denied
 from ..paging import page
 from ..setup import EnvironmentName
 from .composer_updates import read_update
-from .environments import account_of, image_version, python_version
+from .environments import account_of, following, image_version, python_version, resolved_image_version
 from .locations import check_location
 
 if TYPE_CHECKING:
     from ..dispatch import Call, Method
     from ..operations import Operations
     from ..policies import Policies
-    from .composer_commands import Commands
+    from .composer_commands import Commands, Execution
+    from .composer_operations import LongRunning
     from .composer_work import Work
     from .environments import Environments
 
@@ -38,11 +39,19 @@ class Composer:
     """The methods of Environments, ImageVersions and Operations that are played."""
 
     def __init__(
-        self, environments: Environments, operations: Operations, policies: Policies, work: Work, commands: Commands
+        self,
+        *,
+        environments: Environments,
+        operations: Operations,
+        policies: Policies,
+        running: LongRunning,
+        work: Work,
+        commands: Commands,
     ) -> None:
         self._environments = environments
         self._operations = operations
         self._policies = policies
+        self._running = running
         self._work = work
         self._commands = commands
 
@@ -86,10 +95,7 @@ class Composer:
         if environment.config.software_config.pypi_packages:
             text = "User-provided PyPi dependencies forbidden at environment creation"
             raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
-        wanted = environment.config.software_config.image_version
-        if wanted and wanted not in {image_version(), "composer-3-airflow-3", "composer-3-airflow-2"}:
-            text = f"The image version {wanted} is not one that this sandbox has: it has {image_version()}."
-            raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
+        resolved_image_version(environment.config.software_config.image_version or image_version())
         if self._environments.exists(environment.name):
             raise ApiError("ALREADY_EXISTS", f"Resource '{environment.name}' already exists")
         account = environment.config.node_config.service_account
@@ -114,11 +120,20 @@ class Composer:
         self._require(call, "environments.update", request.name)
         environment = self._environments.get(request.name)
         self._require_act_as(call, account_of(environment))
-        if environment.state != composer.Environment.State.RUNNING:
-            state = composer.Environment.State(environment.state).name
-            text = f"Cannot update environment in state {state}. Environment must be in RUNNING state."
-            raise ApiError("FAILED_PRECONDITION", text)
+        following(environment, "update")  # what is wrong with the state comes before what is wrong with the request
         return self._work.update(environment.name, read_update(environment, request))
+
+    async def check_upgrade(self, call: Call, request: Any) -> Any:
+        """environments.checkUpgrade: builds the packages as they are, in the slot of an update; changes nothing.
+
+        The sandbox has one image version, the one of its environments: the answer is about that. Which permission
+        Google asks for is not documented; an update's is asked for here.
+        """
+        self._require(call, "environments.update", request.environment)
+        environment = self._environments.get(request.environment)
+        self._require_act_as(call, account_of(environment))
+        version = resolved_image_version(request.image_version)
+        return self._work.check_upgrade(environment.name, version)
 
     async def delete_environment(self, call: Call, request: Any) -> Any:
         """environments.delete: the bucket stays, as at Google."""
@@ -132,7 +147,7 @@ class Composer:
     async def execute_airflow_command(self, call: Call, request: Any) -> Any:
         """environments.executeAirflowCommand: really runs `airflow`, or one of the reserved commands."""
         self._require(call, "environments.executeAirflowCommand", request.environment)
-        self._environments.get(request.environment)
+        self._require_image(request.environment)
         arguments = [request.command, *request.subcommand.split(), *request.parameters]
         execution = self._commands.start(request.environment, [word for word in arguments if word])
         return composer.ExecuteAirflowCommandResponse(
@@ -142,18 +157,41 @@ class Composer:
     async def poll_airflow_command(self, call: Call, request: Any) -> Any:
         """environments.pollAirflowCommand: the lines from `next_line_number` on."""
         self._require(call, "environments.executeAirflowCommand", request.environment)
-        execution = self._commands.get(request.environment, request.execution_id)
+        execution = self._execution(request)
         first = max(1, request.next_line_number)
         lines = [
             composer.PollAirflowCommandResponse.Line(line_number=number, content=content)
             for number, content in enumerate(execution.lines, start=1)
             if number >= first
         ]
-        answer = composer.PollAirflowCommandResponse(output=lines, output_end=execution.exit_code is not None)
-        if execution.exit_code is not None:
+        ended = execution.exit_code is not None
+        answer = composer.PollAirflowCommandResponse(output=lines, output_end=ended)
+        if ended:
             error = execution.error
             answer.exit_info = composer.PollAirflowCommandResponse.ExitInfo(exit_code=execution.exit_code, error=error)
         return answer
+
+    async def stop_airflow_command(self, call: Call, request: Any) -> Any:
+        """environments.stopAirflowCommand: SIGTERM and some seconds, or SIGKILL with `force`."""
+        self._require(call, "environments.executeAirflowCommand", request.environment)
+        execution = self._execution(request)
+        if execution.exit_code is not None:
+            text = f"The command has ended already, with exit code {execution.exit_code}."
+        else:
+            await self._commands.stop(execution, force=request.force)
+            text = f"The command was stopped, with exit code {execution.exit_code}."
+        return composer.StopAirflowCommandResponse(is_done=True, output=[text])
+
+    def _execution(self, request: Any) -> Execution:
+        self._environments.get(request.environment)
+        return self._commands.get(request.environment, request.execution_id)
+
+    def _require_image(self, name: str) -> None:
+        """A command needs an environment that was created and is not going away."""
+        state = composer.Environment.State(self._environments.get(name).state)
+        if state not in {composer.Environment.State.RUNNING, composer.Environment.State.UPDATING}:
+            text = f"Cannot execute a command in an environment in state {state.name}."
+            raise ApiError("FAILED_PRECONDITION", f"{text} Environment must be in RUNNING state.")
 
     # Operations and image versions
 
@@ -167,7 +205,7 @@ class Composer:
         self._require(call, "operations.list", request.name)
         if request.filter:
             raise ApiError("INVALID_ARGUMENT", "The sandbox does not play filters of operations.list.")
-        items, token = page(self._work.newest_first(request.name), request.page_size, request.page_token)
+        items, token = page(self._running.newest_first(request.name), request.page_size, request.page_token)
         return operations_pb2.ListOperationsResponse(operations=items, next_page_token=token)
 
     async def delete_operation(self, call: Call, request: Any) -> Any:

@@ -31,6 +31,10 @@ _RESERVED = re.compile(
     r"GOOGLE_CLOUD_PROJECT|MAJOR_VERSION|MINOR_VERSION|PATH|PIP_DISABLE_PIP_VERSION_CHECK|PORT|PROJECT_ID|"
     r"PYTHONPYCACHEPREFIX|PYTHONWARNINGS|SQL_.*"
 )
+# Python's \w knows no case: upper-case letters are taken out.
+_LABEL_KEY = re.compile(r"(?:(?![A-Z])[\w-]){1,63}")
+_LABEL_VALUE = re.compile(r"(?:(?![A-Z])[\w-]){0,63}")
+_LABEL_LIMIT = 64
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,16 @@ def read_update(current: Any, request: Any) -> Update:
         raise ApiError("UNIMPLEMENTED", f"The sandbox does not play environment updates of {kind}.")
     if len(paths) > 1 and any(path.key is None for path in paths):
         raise _problems([f"update_mask must not contain both {kind} and fields below it."])
+    if kind == VARIABLES and paths[0].key is not None:
+        # The API documents the whole map alone, and no other mask of variables; its wording is not known.
+        raise _problems([f"update_mask {kind}.{paths[0].key} is not supported: {kind} can only be replaced."])
     before = dict(_map_of(unwrap(current), kind))
     given = dict(_map_of(body, kind))
-    wanted, problems = _wanted(paths, before, given)
-    check = {PACKAGES: _package_problem, VARIABLES: _variable_problem}.get(kind)
-    if check is not None:
-        problems.extend(
-            problem for key, value in wanted.items() if before.get(key) != value for problem in check(key, value)
-        )
+    wanted = _wanted(paths, before, given)
+    check = {PACKAGES: _package_problems, VARIABLES: _variable_problems, LABELS: _label_problems}[kind]
+    problems = [problem for key, value in wanted.items() if before.get(key) != value for problem in check(key, value)]
+    if kind == LABELS and len(wanted) > _LABEL_LIMIT:
+        problems.append(f"An environment has at most {_LABEL_LIMIT} labels.")
     if problems:
         raise _problems(problems)
     if wanted == before:
@@ -73,9 +79,9 @@ def read_update(current: Any, request: Any) -> Update:
     return Update(kind, wanted)
 
 
-def _wanted(paths: list[MaskPath], before: dict[str, str], given: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+def _wanted(paths: list[MaskPath], before: dict[str, str], given: dict[str, str]) -> dict[str, str]:
     if paths[0].key is None:
-        return given, []
+        return given
     wanted = dict(before)
     for path in paths:
         key = str(path.key)
@@ -86,7 +92,7 @@ def _wanted(paths: list[MaskPath], before: dict[str, str], given: dict[str, str]
             wanted[key] = given[key]
         else:
             wanted.pop(key, None)
-    return wanted, []
+    return wanted
 
 
 def _camel(name: str) -> str:
@@ -110,7 +116,7 @@ def apply_update(environment: Any, update: Update) -> None:
     values.update(update.wanted)
 
 
-def _package_problem(key: str, value: str) -> list[str]:
+def _package_problems(key: str, value: str) -> list[str]:
     problems = []
     if not _KEY.fullmatch(key):
         problems.append(
@@ -125,12 +131,23 @@ def _package_problem(key: str, value: str) -> list[str]:
     return problems
 
 
-def _variable_problem(key: str, value: str) -> list[str]:
+def _variable_problems(key: str, value: str) -> list[str]:
     if _RESERVED.fullmatch(key):
         return [f"Environment variables [{key}] may not be overridden."]
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", key) or "\x00" in value:
         return [f"Error validating key {key}. Environment variable names must match [a-zA-Z_][a-zA-Z0-9_]*."]
     return []
+
+
+def _label_problems(key: str, value: str) -> list[str]:
+    problems = []
+    if not _LABEL_KEY.fullmatch(key) or not key[0].isalpha():
+        problems.append(
+            f"Label key {key} is not valid: it must match [\\p{{Ll}}\\p{{Lo}}][\\p{{Ll}}\\p{{Lo}}\\p{{N}}_-]{{0,62}}."
+        )
+    if not _LABEL_VALUE.fullmatch(value):
+        problems.append(f"Label value {value} is not valid: it must match [\\p{{Ll}}\\p{{Lo}}\\p{{N}}_-]{{0,63}}.")
+    return problems
 
 
 def _problems(problems: list[str]) -> ApiError:

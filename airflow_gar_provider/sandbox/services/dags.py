@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -45,12 +46,15 @@ class DagsFolders:
             if not _is_safe(relative):
                 continue
             seen[relative] = record["generation"]
-            target = folder / relative
-            if before.get(relative) != record["generation"] and not target.is_dir():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(self._buckets.path(record), target)
+            if before.get(relative) != record["generation"]:
+                # A disk cannot hold what a bucket can: a file and a folder of one name, a name of 300 letters.
+                with contextlib.suppress(OSError):
+                    target = folder / relative
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(self._buckets.path(record), target)
         for relative in set(before) - set(seen):
-            (folder / relative).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (folder / relative).unlink(missing_ok=True)
         self._seen[environment] = seen
         return folder
 

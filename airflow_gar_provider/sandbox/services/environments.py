@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,9 @@ TRANSITIONS: Mapping[tuple[Any, str], Any] = {
     (State.RUNNING, "update"): State.UPDATING,
     (State.UPDATING, "updated"): State.RUNNING,
     (State.UPDATING, "update_failed"): State.RUNNING,
+    (State.RUNNING, "check"): State.UPDATING,
+    (State.UPDATING, "checked"): State.RUNNING,
+    (State.UPDATING, "check_failed"): State.RUNNING,
     (State.UPDATING, "interrupted"): State.RUNNING,
     (State.RUNNING, "delete"): State.DELETING,
     (State.ERROR, "delete"): State.DELETING,
@@ -39,7 +43,12 @@ TRANSITIONS: Mapping[tuple[Any, str], Any] = {
 }
 """Every change of state: (from, event) to the new state. A failed update leaves a running environment (facts §2.2)."""
 
-_VERBS = {"update": "update", "delete": "delete"}
+# The form that the API documents, and the builds of Composer 3.
+_IMAGE_VERSION = re.compile(
+    r"composer-(?P<composer>[0-9]+(\.[0-9]+\.[0-9]+(-preview\.[0-9]+)?)?|latest)"
+    r"-airflow-(?P<airflow>[0-9]+(\.[0-9]+(\.[0-9]+)?)?)(-build\.0)?"
+)
+_VERBS = {"check": "update"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Inner:
     """The folder name of the image that runs now."""
     host: str
     """The host of `airflowUri`."""
+    processes: bool = False
+    """It has a scheduler and a triggerer of its own."""
 
 
 def base_airflow() -> str:
@@ -67,9 +78,33 @@ def image_version() -> str:
     return f"composer-3-airflow-{base_airflow()}-build.0"
 
 
+def resolved_image_version(asked: str) -> str:
+    """What a version or an alias (`composer-3-airflow-3.3`) stands for; INVALID_ARGUMENT for what is not here."""
+    match = _IMAGE_VERSION.fullmatch(asked)
+    if match is None:
+        text = f"The image version {asked} is not of the form composer-VERSION-airflow-VERSION."
+        raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
+    parts, own = match["airflow"].split("."), base_airflow().split(".")
+    if match["composer"] not in {"3", "latest"} or own[: len(parts)] != parts:
+        text = f"The image version {asked} is not one that this sandbox has: it has {image_version()}."
+        raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
+    return image_version()
+
+
 def python_version() -> str:
     """The Python of that image."""
     return platform.python_version()
+
+
+def following(environment: Any, event: str) -> Any:
+    """The state after an event; FAILED_PRECONDITION when it may not happen in the environment's state."""
+    state = State(environment.state)
+    after = TRANSITIONS.get((state, event))
+    if after is None:
+        verb = _VERBS.get(event, event)
+        text = f"Cannot {verb} environment in state {state.name}. Environment must be in RUNNING state."
+        raise ApiError("FAILED_PRECONDITION", text)
+    return after
 
 
 class Environments:
@@ -111,13 +146,7 @@ class Environments:
     def change(self, name: str, event: str) -> Any:
         """Let an event happen to an environment; FAILED_PRECONDITION when its state does not allow it."""
         environment = self.get(name)
-        following = TRANSITIONS.get((State(environment.state), event))
-        if following is None:
-            state = State(environment.state).name
-            verb = _VERBS.get(event, event)
-            text = f"Cannot {verb} environment in state {state}. Environment must be in RUNNING state."
-            raise ApiError("FAILED_PRECONDITION", text)
-        environment.state = following
+        environment.state = following(environment, event)
         self.put(environment)
         return environment
 
@@ -148,7 +177,11 @@ class Environments:
 
     def set_image(self, name: str, image: str) -> None:
         """Swap the image."""
-        self._inner.put(name, {"image": image, "host": self.inner(name).host})
+        self._inner.put(name, {**self._inner.get(name), "image": image})
+
+    def set_processes(self, name: str) -> None:
+        """Give the environment a scheduler and a triggerer of its own, from its next start on."""
+        self._inner.put(name, {**self._inner.get(name), "processes": True})
 
     def remove(self, name: str) -> None:
         """Forget an environment."""

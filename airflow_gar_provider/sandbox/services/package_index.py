@@ -46,6 +46,8 @@ _SERVICE = "artifactregistry.googleapis.com"
 _SIMPLE = re.compile(r"/([^/]+)/([^/]+)/simple/(?:([^/]+)/?)?")
 _FILE = re.compile(r"/(?:artifacts-downloads/)?([^/]+)/([^/]+)/([^/]+)/([0-9a-f]{64})/([^/]+)")
 _UPLOAD = re.compile(r"/([^/]+)/([^/]+)/?")
+# Nothing else may become part of an upstream's URL.
+_PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _CHUNK = 1 << 20
 
 
@@ -85,7 +87,7 @@ class PackageIndex:
         simple = _SIMPLE.fullmatch(request.raw_path)
         if simple is not None:
             repository, package = _repository(location, *simple.groups()[:2]), simple.group(3)
-            if package is None:
+            if package is None or not _PACKAGE.fullmatch(unquote(package)):
                 raise ApiError("NOT_FOUND", "Not Found")
             method = "Python-PackageVersions" if request.verb == "GET" else "Python-HeadPackageVersions"
             return await self._gate.enter(

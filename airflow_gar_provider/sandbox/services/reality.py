@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
+from ..clock import CLOCK
+
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -27,6 +30,10 @@ class BuildResult(Protocol):
     def error(self) -> str | None:
         """A short reason in Google's words, or None."""
 
+    @property
+    def conflict(self) -> bool:
+        """True when it failed because packages contradict each other."""
+
 
 class Airflow(Protocol):
     """The Airflow of one environment."""
@@ -36,8 +43,23 @@ class Airflow(Protocol):
     ) -> tuple[int, object]:
         """One request to its REST API."""
 
-    async def command(self, arguments: Sequence[str], *, image: Path, dags: Path) -> tuple[int, str]:
-        """One `airflow` command: exit code and output."""
+    async def command(
+        self,
+        arguments: Sequence[str],
+        *,
+        image: Path,
+        dags: Path,
+        on_line: Callable[[str], None] | None = None,
+        on_start: Callable[[Process], None] | None = None,
+    ) -> tuple[int, str]:
+        """One `airflow` command: exit code and output; lines and the process are handed over as they come."""
+
+    async def schedule(self, image: Path, dags: Path) -> None:
+        """Start the scheduler and the triggerer, when it has its own and they do not run."""
+
+    @property
+    def scheduled_from(self) -> Path | None:
+        """The DAG folder of its running scheduler; None when it has none."""
 
     async def close(self) -> None:
         """End its processes."""
@@ -58,6 +80,7 @@ class Images(Protocol):
         proxy_url: str,
         ca_file: Path,
         log: Callable[[str], None],
+        timeout: float,
     ) -> Any:
         """An image with packages."""
 
@@ -106,6 +129,7 @@ class Reality:
                 proxy_url=proxy_url,
                 ca_file=self._ca_file,
                 log=log,
+                timeout=CLOCK.build_timeout_seconds,
             )
         return result
 
@@ -127,13 +151,24 @@ class Reality:
             self._airflows[environment] = self._make_airflow(environment)
         return self._airflows[environment]
 
-    async def restart(self, environment: str) -> None:
-        """End the environment's processes; the next request starts them on the image of then."""
+    async def end(self, environment: str) -> Path | None:
+        """End the environment's processes; the next request starts them on the image of then.
+
+        Returns the DAG folder of the scheduler that ran, for `resume`.
+        """
         airflow = self._airflows.pop(environment, None)
-        if airflow is not None:
-            await airflow.close()
+        if airflow is None:
+            return None
+        dags = airflow.scheduled_from
+        await airflow.close()
+        return dags
+
+    async def resume(self, environment: str, image: Path, dags: Path | None) -> None:
+        """Start the scheduler again that `end` ended: what was deferred or queued there goes on without a request."""
+        if dags is not None:
+            await self.airflow(environment).schedule(image, dags)
 
     async def close(self) -> None:
         """End every process."""
         for environment in list(self._airflows):
-            await self.restart(environment)
+            await self.end(environment)

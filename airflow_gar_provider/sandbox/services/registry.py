@@ -149,28 +149,6 @@ class Registry:
         self.repositories.delete(name)
 
 
-_TERM = re.compile(r"""\s*([A-Za-z_.]+)\s*=\s*(?:"([^"]*)"|([^\s"]+))\s*""")
-
-
-def matches(filter_text: str, record: Any, fields: tuple[str, ...]) -> bool:
-    """Artifact Registry's list filters: `owner="…" AND name="…*"`; a field not in `fields` is INVALID_ARGUMENT."""
-    position, keep = 0, True
-    while position < len(filter_text):
-        term = _TERM.match(filter_text, position)
-        if term is None or term.group(1) not in fields:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid filter: {filter_text}")
-        wanted = term.group(2) if term.group(2) is not None else term.group(3)
-        pattern = ".*".join(re.escape(part) for part in wanted.split("*"))
-        keep = keep and re.fullmatch(pattern, str(getattr(record, term.group(1)))) is not None
-        position = term.end()
-        conjunction = re.compile(r"AND\s+").match(filter_text, position)
-        if conjunction is not None:
-            position = conjunction.end()
-        elif position < len(filter_text):
-            raise ApiError("INVALID_ARGUMENT", f"Invalid filter: {filter_text}")
-    return keep
-
-
 def hex_digest(file: Any) -> str:
     """The SHA-256 of an API file record, as hex."""
     return next(

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ import google_crc32c
 
 from ..clock import now, rfc3339
 from ..errors import ApiError
+from .storage_conditions import WRITABLE, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,51 +22,27 @@ if TYPE_CHECKING:
 
     from ..policies import Policies
     from ..store import Store
+    from .storage_conditions import Conditions
 
 _CHUNK = 1 << 20
-_WRITABLE = (
-    "contentType",
-    "contentEncoding",
-    "contentDisposition",
-    "contentLanguage",
-    "cacheControl",
-    "metadata",
-    "customTime",
+_BUCKET_WRITABLE = (
+    "autoclass",
+    "billing",
+    "cors",
+    "defaultEventBasedHold",
+    "encryption",
+    "hierarchicalNamespace",
+    "iamConfiguration",
+    "labels",
+    "lifecycle",
+    "logging",
+    "retentionPolicy",
+    "rpo",
+    "softDeletePolicy",
+    "storageClass",
+    "versioning",
+    "website",
 )
-PRECONDITION = "At least one of the pre-conditions you specified did not hold."
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The preconditions of a request; None where the request has none."""
-
-    generation: int | None = None
-    """ifGenerationMatch; 0 means that no live object may exist."""
-    generation_not: int | None = None
-    """ifGenerationNotMatch."""
-    metageneration: int | None = None
-    """ifMetagenerationMatch."""
-    metageneration_not: int | None = None
-    """ifMetagenerationNotMatch."""
-
-    @classmethod
-    def from_query(cls, query: Mapping[str, str], prefix: str = "if") -> Conditions:
-        """Read them from a URL; `prefix` is `ifSource` for the source of a copy."""
-        names = ("GenerationMatch", "GenerationNotMatch", "MetagenerationMatch", "MetagenerationNotMatch")
-        try:
-            return cls(*(int(query[prefix + name]) if prefix + name in query else None for name in names))
-        except ValueError as error:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid value for a precondition: {error}") from error
-
-    def check(self, current: Mapping[str, Any] | None, *, reading: bool = False) -> None:
-        """Raise 412 (or 304 for a read that asks for something newer) unless all hold."""
-        generation = int(current["generation"]) if current else 0
-        metageneration = int(current["metageneration"]) if current else 0
-        same = (self.generation in {None, generation}) and (self.metageneration in {None, metageneration})
-        if not same:
-            raise ApiError("FAILED_PRECONDITION", PRECONDITION, http_status=412)
-        if self.generation_not == generation or self.metageneration_not == metageneration:
-            raise ApiError("FAILED_PRECONDITION", PRECONDITION, http_status=304 if reading else 412)
 
 
 class Buckets:
@@ -76,6 +52,8 @@ class Buckets:
         self.blobs = store.blobs
         self._buckets = store.collection("buckets")
         self._objects = store.collection("objects")
+        # Keyed BUCKET/NAME, line feed, generation: a name cannot hold a line feed.
+        self._noncurrent = store.collection("noncurrent_objects")
         self._policies = policies
         self._last_generation = 0
 
@@ -103,10 +81,10 @@ class Buckets:
             raise ApiError("ALREADY_EXISTS", text)
         moment = rfc3339(now())
         value = {
-            "location": "US",
             "storageClass": "STANDARD",
             "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}},
-            **settings,
+            "location": str(settings.get("location") or "US").upper(),
+            **{field: settings[field] for field in _BUCKET_WRITABLE if settings.get(field) is not None},
             "kind": "storage#bucket",
             "id": name,
             "name": name,
@@ -123,10 +101,34 @@ class Buckets:
         self._policies.set_parent(f"buckets/{name}", project)
         return value
 
+    def change_bucket(self, name: str, settings: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
+        """Change a bucket's settings; with `whole` those that are not named are gone (buckets.update)."""
+        value = self.bucket(name)
+        if whole:
+            value = {field: item for field, item in value.items() if field not in _BUCKET_WRITABLE}
+            value["storageClass"] = "STANDARD"
+        for field in _BUCKET_WRITABLE:
+            if field in settings and settings[field] is None:
+                value.pop(field, None)
+            elif field == "labels" and not whole and "labels" in settings:
+                merged = {**value.get("labels", {}), **settings["labels"]}
+                value["labels"] = {key: text for key, text in merged.items() if text is not None}
+            elif field in settings:
+                value[field] = settings[field]
+        value["metageneration"] = str(int(value["metageneration"]) + 1)
+        value["etag"] = base64.b64encode(f"b/{value['metageneration']}".encode()).decode()
+        value["updated"] = rfc3339(now())
+        self._buckets.put(name, value)
+        return value
+
+    def versioned(self, name: str) -> bool:
+        """True when the bucket keeps noncurrent versions of its objects."""
+        return bool((self.bucket(name).get("versioning") or {}).get("enabled"))
+
     def delete_bucket(self, name: str) -> None:
-        """Remove an empty bucket."""
+        """Remove an empty bucket; noncurrent versions count."""
         self.bucket(name)
-        if any(True for _ in self._objects.items_bytes(f"{name}/")):
+        if any(True for kept in (self._objects, self._noncurrent) for _ in kept.items_bytes(f"{name}/")):
             raise ApiError("ABORTED", "The bucket you tried to delete is not empty.")
         self._buckets.delete(name)
         self._policies.delete(f"buckets/{name}")
@@ -139,10 +141,12 @@ class Buckets:
         return value
 
     def object(self, bucket: str, name: str, generation: str | None = None) -> dict[str, Any]:
-        """The live object; NOT_FOUND when there is none or it has another generation."""
+        """The live object, or the version of that generation; NOT_FOUND when there is none."""
         self.bucket(bucket)
         value = self.find(bucket, name)
-        if value is None or generation not in {None, "", value["generation"]}:
+        if generation and (value is None or value["generation"] != generation):
+            value = self._noncurrent.get(f"{bucket}/{name}\n{generation}")
+        if value is None:
             raise ApiError("NOT_FOUND", f"No such object: {bucket}/{name}")
         return value
 
@@ -150,6 +154,12 @@ class Buckets:
         """The live objects whose name starts with `prefix`, by name."""
         for _, value in self._objects.items(f"{bucket}/{prefix}"):
             yield value
+
+    def versions(self, bucket: str, prefix: str = "") -> list[dict[str, Any]]:
+        """Every version of the objects whose name starts with `prefix`: by name, then oldest first."""
+        noncurrent = [value for _, value in self._noncurrent.items(f"{bucket}/{prefix}")]
+        found = [*self.objects(bucket, prefix), *noncurrent]
+        return sorted(found, key=lambda record: (record["name"], int(record["generation"])))
 
     def path(self, record: Mapping[str, Any]) -> Path:
         """Where the object's bytes are."""
@@ -166,6 +176,7 @@ class Buckets:
         """Make a blob the new live generation of an object, unless a precondition or a checksum speaks against it."""
         current = self.find(bucket, name)
         try:
+            checked(settings)
             conditions.check(current)
             md5, crc32c, size = _checksums(self.blobs.path(blob))
             for field, value in (("md5Hash", md5), ("crc32c", crc32c)):
@@ -177,17 +188,25 @@ class Buckets:
             raise
         record = self._record(bucket, name, blob, settings)
         record.update({"size": str(size), "md5Hash": md5, "crc32c": crc32c})
-        self._objects.put(f"{bucket}/{name}", record)
         if current is not None:
-            self.blobs.delete(current["blob"])
+            self._retire(current)
+        self._objects.put(f"{bucket}/{name}", record)
         return record
+
+    def _retire(self, record: Mapping[str, Any]) -> None:
+        """The live version is live no more: kept in a bucket with versioning, gone in any other."""
+        if self.versioned(record["bucket"]):
+            key = f"{record['bucket']}/{record['name']}\n{record['generation']}"
+            self._noncurrent.put(key, {**record, "timeDeleted": rfc3339(now())})
+        else:
+            self.blobs.delete(record["blob"])
 
     def _record(self, bucket: str, name: str, blob: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         generation, moment = self._generation(), rfc3339(now())
         place = f"b/{bucket}/o/{quote(name, safe='')}"
         return {
             "contentType": "application/octet-stream",
-            **{field: settings[field] for field in _WRITABLE if settings.get(field)},
+            **{field: settings[field] for field in WRITABLE if settings.get(field)},
             "kind": "storage#object",
             "id": f"{bucket}/{name}/{generation}",
             "selfLink": f"https://www.googleapis.com/storage/v1/{place}",
@@ -206,8 +225,8 @@ class Buckets:
 
     def patch(self, record: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
         """Change an object's metadata: the generation stays, the metageneration counts up."""
-        for field, value in settings.items():
-            if field not in _WRITABLE:
+        for field, value in checked(settings).items():
+            if field not in WRITABLE:
                 continue
             if field == "metadata" and isinstance(value, dict):
                 merged = {**record.get("metadata", {}), **value}
@@ -219,13 +238,25 @@ class Buckets:
         record["metageneration"] = str(int(record["metageneration"]) + 1)
         record["etag"] = base64.b64encode(f"{record['generation']}/{record['metageneration']}".encode()).decode()
         record["updated"] = rfc3339(now())
-        self._objects.put(f"{record['bucket']}/{record['name']}", record)
+        key = f"{record['bucket']}/{record['name']}"
+        if "timeDeleted" in record:
+            self._noncurrent.put(f"{key}\n{record['generation']}", record)
+        else:
+            self._objects.put(key, record)
         return record
 
-    def delete(self, record: Mapping[str, Any]) -> None:
-        """Remove the live object."""
-        self._objects.delete(f"{record['bucket']}/{record['name']}")
-        self.blobs.delete(record["blob"])
+    def delete(self, record: Mapping[str, Any], *, forever: bool = False) -> None:
+        """Remove the live object, which versioning turns into a noncurrent version; `forever`: remove this version."""
+        key = f"{record['bucket']}/{record['name']}"
+        if "timeDeleted" in record:
+            self._noncurrent.delete(f"{key}\n{record['generation']}")
+            self.blobs.delete(record["blob"])
+            return
+        self._objects.delete(key)
+        if forever:
+            self.blobs.delete(record["blob"])
+        else:
+            self._retire(record)
 
     def _generation(self) -> int:
         # Microseconds, like Google's, and never twice the same.

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ..errors import ApiError
 from ..web import Answer
-from .storage_objects import Conditions
+from .storage_conditions import Conditions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +69,13 @@ class Uploads:
             return Upload(name, blob, settings, conditions)
         if kind == "media":
             blob, path = self._blobs.new()
-            with path.open("wb") as file:
-                async for piece in request.chunks():
-                    file.write(piece)
+            try:
+                with path.open("wb") as file:
+                    async for piece in request.chunks():
+                        file.write(piece)
+            except ConnectionResetError:
+                self._blobs.delete(blob)
+                raise
             settings = {"contentType": request.header("content-type") or "application/octet-stream"}
             return Upload(request.query.get("name", ""), blob, settings, conditions)
         if kind == "resumable":
@@ -80,6 +84,8 @@ class Uploads:
 
     async def _start(self, request: Request, bucket: str, conditions: Conditions) -> Answer:
         settings = await request.json() or {}
+        if not isinstance(settings, dict):
+            raise ApiError("INVALID_ARGUMENT", "The metadata is not a JSON object.")
         name = request.query.get("name") or str(settings.get("name", ""))
         content_type = request.header("x-upload-content-type")
         if content_type:
@@ -129,7 +135,7 @@ def _content_range(header: str | None, size: int) -> tuple[int, int | None]:
     """Where this request's bytes start, and how many there will be (None: not known yet)."""
     if header is None:
         return 0, 0
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", header.strip())
+    match = re.fullmatch(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)", header.strip())
     if match is None:
         raise ApiError("INVALID_ARGUMENT", f"Invalid Content-Range: {header}")
     first, total = match.groups()
@@ -154,6 +160,8 @@ def _multipart(body: bytes, content_type: str) -> tuple[dict[str, Any], bytes]:
         settings = json.loads(metadata)
     except ValueError as error:
         raise ApiError("INVALID_ARGUMENT", f"Metadata part is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ApiError("INVALID_ARGUMENT", "The metadata part is not a JSON object.")
     media_type = re.search(rb"(?im)^content-type:\s*([^\r\n]+)", head)
     if media_type is not None:
         settings.setdefault("contentType", media_type.group(1).decode("latin-1").strip())

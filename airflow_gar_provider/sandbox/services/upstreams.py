@@ -1,7 +1,8 @@
 """Which files a repository serves: its own (standard), another index's (remote), or the union of several (virtual).
 
 A remote repository of the public index reads the index that this machine's pip is configured for; one with a URL of
-its own reads that, where the sandbox is allowed to go there (`--allow-host`). Files are kept once they were downloaded.
+its own reads that, where the sandbox is allowed to go there (`--allow-host`). With `--public-index` a folder of files
+stands in for the public index. Files are kept once they were downloaded.
 """
 
 from __future__ import annotations
@@ -54,13 +55,16 @@ class Link:
     """What the index says of the Python that the file needs."""
     url: str = ""
     """Where a remote file is; "" for one of our own."""
+    file: Path | None = None
+    """The file itself, in a folder that stands in for the public index."""
 
 
 class Upstreams:
     """Resolves what a repository serves; in a virtual one, priority decides per version."""
 
-    def __init__(self, registry: Registry, indexes: Indexes, ca_file: Path) -> None:
+    def __init__(self, registry: Registry, indexes: Indexes, ca_file: Path, public: Path | None = None) -> None:
         self._registry = registry
+        self._public = public
         self._indexes = indexes
         self._ca_file = ca_file
         self._kept: dict[str, str] = {}
@@ -120,15 +124,20 @@ class Upstreams:
             base = f"{(await self._indexes.index_url()).rstrip('/')}/"
         else:
             raise ApiError("UNIMPLEMENTED", "The sandbox serves no upstream of this kind.")
-        host = urlsplit(base).hostname or ""
-        if not await self._indexes.tunnels(host):
-            text = f"The sandbox does not let requests out to {host}; start it with --allow-host {host}."
-            raise ApiError("UNAVAILABLE", text, http_status=502)
         return base
 
+    async def _check(self, url: str) -> frozenset[str]:
+        """The hosts that a request may be redirected to; an error when the URL's own is none of them."""
+        hosts = await self._indexes.hosts()
+        _let_out(url, hosts)
+        return hosts
+
     async def _remote(self, repository: Any, package: str) -> list[Link]:
+        config = repository.remote_repository_config.python_repository
+        if self._public is not None and config.public_repository.name == "PYPI":
+            return await asyncio.to_thread(_in_folder, self._public, package)
         url = f"{await self._base(repository)}{package}/"
-        page = await asyncio.to_thread(self._page, url)
+        page = await asyncio.to_thread(self._page, url, await self._check(url))
         if page is None:
             return []
         parser = _Links()
@@ -136,7 +145,7 @@ class Upstreams:
         links = (_link(url, href, attributes) for href, attributes in parser.found)
         return [link for link in links if link is not None]
 
-    def _open(self, url: str) -> Any:
+    def _open(self, url: str, hosts: frozenset[str]) -> Any:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         request = urllib.request.Request(urlunsplit(parts._replace(netloc=host)))  # noqa: S310 - scheme checked below
@@ -147,12 +156,12 @@ class Upstreams:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             request.add_header("authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
         context = ssl.create_default_context(cafile=str(self._ca_file))
-        handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _Redirects(hosts))
         return urllib.request.build_opener(*handlers).open(request, timeout=_SECONDS)
 
-    def _page(self, url: str) -> str | None:
+    def _page(self, url: str, hosts: frozenset[str]) -> str | None:
         try:
-            with self._open(url) as answer:
+            with self._open(url, hosts) as answer:
                 return str(answer.read(_PAGE_LIMIT).decode())
         except urllib.error.HTTPError as error:
             error.close()
@@ -170,26 +179,65 @@ class Upstreams:
                 link = next((item for item in links if (item.sha256, item.filename) == (sha256, filename)), None)
                 if link is None:
                     return None
-                self._kept[sha256] = await asyncio.to_thread(self._download, link)
+                if link.file is not None:
+                    return link.file
+                self._kept[sha256] = await asyncio.to_thread(self._download, link, await self._check(link.url))
         return self._registry.blobs.path(self._kept[sha256])
 
-    def _download(self, link: Link) -> str:
+    def _download(self, link: Link, hosts: frozenset[str]) -> str:
         blob, path = self._registry.blobs.new()
         try:
-            with self._open(link.url) as answer, path.open("wb") as file:
+            with self._open(link.url, hosts) as answer, path.open("wb") as file:
                 shutil.copyfileobj(answer, file)
-        except OSError as error:
+        except (OSError, ApiError) as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, ApiError):
+                raise
             raise ApiError("UNAVAILABLE", f"The upstream's file cannot be read: {error}", http_status=502) from error
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-        if digest.hexdigest() != link.sha256:
+        if _sha256(path) != link.sha256:
             path.unlink()
             raise ApiError(
                 "UNAVAILABLE", "The upstream's file has another SHA-256 than its index says.", http_status=502
             )
         return blob
+
+
+def _in_folder(folder: Path, package: str) -> list[Link]:
+    """The files of a package in a folder of wheels and source distributions, whatever its subfolders are called."""
+    links = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        named = _named(file.name)
+        if named is not None and named[0] == package:
+            links.append(Link(file.name, named[1], _sha256(file), file=file))
+    return links
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _let_out(url: str, hosts: frozenset[str]) -> None:
+    host = urlsplit(url).hostname or ""
+    if host not in hosts:
+        text = f"The sandbox does not let requests out to {host or url}; start it with --allow-host {host or 'HOST'}."
+        raise ApiError("UNAVAILABLE", text, http_status=502)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """An upstream may not send the sandbox where it would not go on its own."""
+
+    def __init__(self, hosts: frozenset[str]) -> None:
+        self._hosts = hosts
+
+    def redirect_request(  # noqa: PLR0917 - the signature is urllib's
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _let_out(newurl, self._hosts)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Links(HTMLParser):
