@@ -1,6 +1,6 @@
 # Everything that a person or CI calls. `make help` lists it.
 AIRFLOW ?= 3.3.2
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 LOCK := requirements/airflow-$(AIRFLOW).txt

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client_environment import merged, shell_lines
 from .clock import CLOCK
+from .process_group import living_members
 from .setup import Setup
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ async def _run(sandbox: Sandbox, command: list[str], stopping: asyncio.Event) ->
     ended = asyncio.create_task(process.wait())
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    await _end_group(process.pid, ended)
+    await _end_session(process.pid, ended)
     stopped.cancel()
     code = await ended
     if sandbox.app.bugs:
@@ -167,38 +168,20 @@ async def _run(sandbox: Sandbox, command: list[str], stopping: asyncio.Event) ->
     return 128 - code if code < 0 else code
 
 
-async def _end_group(group: int, ended: asyncio.Task[int]) -> None:
-    """TERM, wait, KILL, for whatever is left of the command's process group."""
+async def _end_session(leader: int, ended: asyncio.Task[int]) -> None:
+    """TERM, wait, KILL, for whatever is left of the command's session: groups that it made in it are ended, too."""
     for number, seconds in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, 2.0)):
-        try:
-            os.killpg(group, number)
-        except ProcessLookupError:
-            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, number)
+        for member in living_members(leader):
+            with contextlib.suppress(ProcessLookupError):
+                # Airflow puts each task into a group of its own; who got the signal with the group is not told twice.
+                if os.getpgid(member) != leader:
+                    os.kill(member, number)
         for _ in range(int(seconds / 0.05)):
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(PermissionError):
-                try:
-                    os.killpg(group, 0)
-                except ProcessLookupError:
-                    return
-            if ended.done() and not _members(group):
+            if ended.done() and not living_members(leader):
                 return
-
-
-def _members(group: int) -> bool:
-    """True when a process of the group is alive; a zombie that nobody reaps does not count."""
-    processes = Path("/proc")
-    if not processes.is_dir():
-        return True
-    for entry in processes.iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            # pid (name) state ppid pgrp …; the name may hold anything, so read from behind it.
-            state, _, pgrp = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(pgrp) == group and state not in {"Z", "X"}:
-                return True
-    return False
+            await asyncio.sleep(0.05)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -43,7 +43,7 @@ async def end_group(process: asyncio.subprocess.Process, *, grace: float = 5) ->
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     # Airflow puts each task into a group of its own, but the session stays the same.
-    for member in _session(process.pid):
+    for member in living_members(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(member, signal.SIGKILL)
     await process.wait()
@@ -53,14 +53,15 @@ async def end_group(process: asyncio.subprocess.Process, *, grace: float = 5) ->
         transport.close()
 
 
-def _session(leader: int) -> list[int]:
-    """The processes that are left of a session (on Linux; elsewhere nobody lists them)."""
+def living_members(session: int) -> list[int]:
+    """The processes of a session that live; a zombie that nobody reaps does not count. None where there is no /proc."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        number = int(folder.name)
         with contextlib.suppress(OSError):
-            if number != leader and os.getsid(number) == leader:
-                found.append(number)
+            # pid (name) state ppid pgrp session …; the name may hold anything, so read from behind it.
+            state, _, _, member_of = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(member_of) == session and state not in {"Z", "X"}:
+                found.append(int(folder.name))
     return found
 
 
