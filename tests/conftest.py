@@ -141,9 +141,15 @@ def google_(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
 
 
 def wheel(
-    name: str, version: str, *, module: str = "", requires: tuple[str, ...] = (), tag: str = "py3-none-any"
+    name: str,
+    version: str,
+    *,
+    module: str = "",
+    requires: tuple[str, ...] = (),
+    tag: str = "py3-none-any",
+    extra: dict[str, str] | None = None,
 ) -> tuple[str, bytes]:
-    """A small wheel: its file name and bytes."""
+    """A small wheel: its file name and bytes. `extra`: more members, whatever their paths say."""
     package = name.replace("-", "_")
     info = f"{package}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: a test\n"
@@ -152,6 +158,7 @@ def wheel(
         f"{package}/__init__.py": module or f'__version__ = "{version}"\n',
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
+        **(extra or {}),
     }
     files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
     buffer = io.BytesIO()

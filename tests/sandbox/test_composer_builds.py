@@ -19,6 +19,7 @@ from .test_composer_operations import command_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import requests
 
@@ -153,6 +154,17 @@ def test_builds_fail_for_the_true_reason_and_leave_the_old_image(world: World) -
     assert reason.startswith(f"twine {twine} has requirement readme-renderer")
     assert reason.endswith("but you have readme-renderer 0.1")
     assert "+ python3 -m pip check" in log
+    world.unchanged()
+
+
+def test_a_wheel_whose_members_lead_outside_is_refused_by_the_build(world: World, tmp_path: Path) -> None:
+    evil = tmp_path / "evil.py"
+    world.publish(
+        "acme-evil", "1.0", extra={str(evil): "x = 1\n", "../../../../../../../../acme_evil_out.py": "x = 1\n"}
+    )
+    reason, _ = world.fails({"acme-evil": "==1.0"})
+    assert "outside" in reason
+    assert not evil.exists()
     world.unchanged()
 
 
