@@ -36,13 +36,3 @@ class Operation:
     def failed(self) -> bool:
         """Whether it ended in an error; an error may have a code and no message."""
         return self.done and bool(self.error_code or self.error_message)
-
-    def as_event(self) -> dict[str, object]:
-        """All of it as JSON, for a trigger's event."""
-        return {
-            "operation": self.name,
-            "state": self.state,
-            "done": self.done,
-            "error_code": self.error_code,
-            "error_message": self.error_message,
-        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from airflow_gar_provider.core.diagnosis import Diagnosis, RegistryView, diagnose, is_package_failure
 from airflow_gar_provider.core.environment import Environment, EnvironmentName, Wish
@@ -24,23 +25,34 @@ _LOG_TRIES = 4
 """Build log entries lag behind the operation's end by seconds to a minute."""
 
 
-def look(cloud: Cloud, repository: RepositoryName, requirement: Requirement, environment: Environment) -> RegistryView:
-    """What the registry and IAM say about a requirement, as far as the caller may know."""
-    versions: tuple[str, ...] | None
-    reader: bool | None
-    try:
-        versions = tuple(cloud.artifact_registry.list_versions(repository, requirement.name))
-    except AccessDeniedError as error:
-        log.info("the registry's versions cannot be read: %s", error.what)
-        versions = None
+def look(
+    cloud: Cloud, repository: RepositoryName, requirements: Iterable[Requirement], environment: Environment
+) -> list[RegistryView]:
+    """What the registry and IAM say about each requirement, as far as the caller may know; the policy is read once."""
+    wanted = list(requirements)
+    reader = _may_read(cloud, repository, environment) if wanted else None
+    return [
+        RegistryView(repository, requirement.name, _versions(cloud, repository, requirement), reader)
+        for requirement in wanted
+    ]
+
+
+def _may_read(cloud: Cloud, repository: RepositoryName, environment: Environment) -> bool | None:
     try:
         policy = cloud.artifact_registry.get_policy(repository)
-        bindings = [(binding.role, list(binding.members)) for binding in policy.bindings]
-        reader = reads_by(bindings, member_of(environment.service_account))
     except (AccessDeniedError, NotFoundError) as error:
         log.info("the repository's policy cannot be read: %s", error.what)
-        reader = None
-    return RegistryView(repository, requirement.name, versions, reader)
+        return None
+    bindings = [(binding.role, list(binding.members)) for binding in policy.bindings]
+    return reads_by(bindings, member_of(environment.service_account))
+
+
+def _versions(cloud: Cloud, repository: RepositoryName, requirement: Requirement) -> tuple[str, ...] | None:
+    try:
+        return tuple(cloud.artifact_registry.list_versions(repository, requirement.name))
+    except AccessDeniedError as error:
+        log.info("the registry's versions cannot be read: %s", error.what)
+        return None
 
 
 def explain(cloud: Cloud, wish: Wish, operation: Operation, clock: Clock) -> GarProviderError:
@@ -55,7 +67,7 @@ def explain(cloud: Cloud, wish: Wish, operation: Operation, clock: Clock) -> Gar
             message=operation.error_message,
         )
     lines = _build_log(cloud, wish.environment, operation, clock)
-    views = [] if wish.repository is None else [look(cloud, wish.repository, r, environment) for r in wish.requirements]
+    views = [] if wish.repository is None else look(cloud, wish.repository, wish.requirements, environment)
     found = diagnose(
         operation.error_message,
         lines,

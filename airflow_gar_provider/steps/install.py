@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_gar_provider.core.diagnosis import Cause
 from airflow_gar_provider.core.environment import Environment, EnvironmentName, Patch, Wish, plan_patch
 from airflow_gar_provider.core.operation import Operation
 from airflow_gar_provider.core.requirement import Requirement
@@ -82,7 +83,7 @@ def _says_no_change(message: str) -> bool:
     return "No change in configuration" in message or "does not result in any change" in message
 
 
-def _in_flight(cloud: Cloud, environment: Environment) -> Pending | None:
+def _in_flight(cloud: Cloud, environment: Environment) -> Pending:
     for operation in cloud.composer.list_operations(environment.name):
         if not operation.done:
             log.info("%s is being updated by %s: following that", environment.name, operation.name)
@@ -98,8 +99,8 @@ def _preflight(cloud: Cloud, wish: Wish, environment: Environment) -> None:
     """What can be known before a build of many minutes is spent on it."""
     if wish.repository is None:
         return
-    for requirement in wish.requirements:
-        view = look(cloud, wish.repository, requirement, environment)
+    views = look(cloud, wish.repository, wish.requirements, environment)
+    for requirement, view in zip(wish.requirements, views, strict=True):
         if view.versions is None:
             continue
         if not any(requirement.allows(version) for version in view.versions):
@@ -107,7 +108,7 @@ def _preflight(cloud: Cloud, wish: Wish, environment: Environment) -> None:
             raise InstallFailedError(
                 f"preflight: {requirement} is not in the repository: {held}",
                 environment=str(wish.environment),
-                cause="wrong_version" if view.versions else "not_published",
+                cause=(Cause.WRONG_VERSION if view.versions else Cause.NOT_PUBLISHED).value,
                 remedy="publish it first (PublishWheelOperator), or require a version that is there",
                 facts=[("repository", str(wish.repository))],
             )

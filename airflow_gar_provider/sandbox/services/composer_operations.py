@@ -126,7 +126,7 @@ class LongRunning:
         else:
             metadata.state, metadata.end_time = Metadata.State.SUCCESSFUL, now()
             if isinstance(response, composer.Environment):
-                # Google's answer is incomplete here: it has no state (facts §2.3).
+                # Google's answer is incomplete here: it has no state.
                 response.state = composer.Environment.State.STATE_UNSPECIFIED
             self._operations.finish(name, metadata, response=response)
             return

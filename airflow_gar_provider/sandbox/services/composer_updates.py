@@ -1,6 +1,7 @@
 """What a PATCH of an environment asks for, read from its mask and body. Only one kind of update per request.
 
-Kinds that are played: PyPI packages (all of them, or one by one), labels, environment variables. Wording: facts §2.1.
+Kinds that are played: PyPI packages (all of them, or one by one), labels, environment variables. Wording and sources:
+docs/google-behaviour.md.
 """
 
 from __future__ import annotations

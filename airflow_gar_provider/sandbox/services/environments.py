@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[tuple[Any, str], Any] = {
     (State.ERROR, "delete"): State.DELETING,
     (State.DELETING, "interrupted"): State.ERROR,
 }
-"""Every change of state: (from, event) to the new state. A failed update leaves a running environment (facts §2.2)."""
+"""Every change of state: (from, event) to the new state. A failed update leaves a running environment."""
 
 # The form that the API documents, and the builds of Composer 3.
 _IMAGE_VERSION = re.compile(

@@ -4,7 +4,6 @@ this.
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,10 +146,3 @@ class Registry:
         for package in self.packages.list(f"{name}/packages/"):
             self.delete_package(package.name)
         self.repositories.delete(name)
-
-
-def hex_digest(file: Any) -> str:
-    """The SHA-256 of an API file record, as hex."""
-    return next(
-        (base64.b16encode(entry.value).decode().lower() for entry in file.hashes if entry.type_.name == "SHA256"), ""
-    )
