@@ -33,6 +33,7 @@ class Running:
     port: int
     env: dict[str, str]
     unset: list[str]
+    pid: int
     own: requests.Session = field(default_factory=requests.Session)
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ def serving(folder: Path, *options: str) -> Iterator[Running]:
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
             value = json.loads(ready.read_text())
-            running = Running(value["port"], value["env"], value["unset"])
+            running = Running(value["port"], value["env"], value["unset"], process.pid)
             yield running
             running.own.close()
         finally:

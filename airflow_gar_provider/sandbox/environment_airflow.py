@@ -215,10 +215,8 @@ class EnvironmentAirflow:
         settings = {
             "CORE__DAGS_FOLDER": str(dags.absolute()),
             "CORE__PLUGINS_FOLDER": str(plugins if plugins.is_dir() else self.home / "plugins"),
-            "CORE__LOAD_EXAMPLES": "False",
             "CORE__FERNET_KEY": "",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # Composer's default
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "LOGGING__NAMESPACE_LEVELS": "airflow.api_fastapi=WARNING airflow.sdk.definitions.dag=WARNING",
@@ -229,8 +227,11 @@ class EnvironmentAirflow:
         if self.api_version == "v1":
             settings["API__AUTH_BACKENDS"] = "airflow.api.auth.backend.default"
             settings["WEBSERVER__CONFIG_FILE"] = str(self.home / "webserver_config.py")
+        # Composer's defaults, which an override of the environment's Airflow configuration replaces.
+        defaults = {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False"}
         return (
             clean_environment(first_on_path=image.absolute() / "bin")
+            | defaults
             | self._variables
             | {
                 "HOME": str(self.home),

@@ -125,11 +125,17 @@ def run_next() -> int:
     return RAN
 
 
-def _end_orphans(session: Any) -> None:
-    """Fail, or set up for a retry, the tasks that were running when the process ended."""
+def _end_orphans(session: Any, only: tuple[str, str, str, int] | None = None) -> None:
+    """Fail, or set up for a retry, the tasks that were running when the process ended: all, or only one of them.
+
+    `only` is (DAG, task, run, map index): beside it others are queued, whose turn has not come.
+    """
     instance_type = _load("airflow.models.taskinstance", "TaskInstance")
     alive = ("running", "queued", "restarting")
     for task_instance in session.query(instance_type).filter(instance_type.state.in_(alive)):
+        key = (task_instance.dag_id, task_instance.task_id, task_instance.run_id, task_instance.map_index)
+        if only not in (None, key):
+            continue
         again = task_instance.try_number <= task_instance.max_tries
         task_instance.state = "up_for_retry" if again else "failed"
         task_instance.end_date = datetime.now(timezone.utc)
@@ -178,7 +184,7 @@ def _one_try(task: str, run: str, map_index: int, dag: Any) -> None:
         os.waitpid(pid, 0)
         settings = importlib.import_module("airflow.settings")
         session = settings.Session()
-        _end_orphans(session)  # one that could not even start
+        _end_orphans(session, (dag.dag_id, task, run, map_index))  # one that could not even start
         session.close()
         return
     code = 1

@@ -38,10 +38,12 @@ NAME_OF_STATUS: Mapping[int, str] = {
     404: "NOT_FOUND",
     409: "ABORTED",
     412: "FAILED_PRECONDITION",
+    413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
@@ -67,6 +69,8 @@ class ApiError(Exception):
         self.code = code
         self.message = message
         self.details = details
+        self.retry_after: int | None = None
+        """Seconds of the answer's Retry-After."""
         self.http_status = CODES[code][1] if http_status is None else http_status
 
     @property

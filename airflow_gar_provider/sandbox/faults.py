@@ -6,7 +6,8 @@ One way for every language: `POST /sandbox/faults` on the sandbox's port, with o
 calls with the names of their methods. Faults of one method are used in the order in which they were queued; `times` (1)
 is how many calls a fault hits. The kinds, with their own fields:
 
-- `status`: this HTTP `status` (503) with this `message` instead of the work.
+- `status`: this HTTP `status` (503) with this `message` instead of the work; with `retry_after` seconds, over HTTP the
+  answer has that header.
 - `reset`: the connection is cut before the work. `lost_answer`: it is cut after the work was done.
 - `delay`: the work begins `seconds` later.
 - `token_expiry`: every access token of the caller's account stops working before the call is looked at, which is
@@ -38,7 +39,7 @@ KINDS = ("status", "reset", "lost_answer", "delay", "token_expiry", "failed_oper
 _OPERATION_KINDS = ("failed_operation", "stuck_operation")
 # Shorter spellings: {"method": M, "status": 503} and {"method": M, "delay": 2}.
 _SHORT_KINDS = ("status", "delay")
-_FIELDS = ("method", "kind", "times", "status", "message", "seconds", "delay")
+_FIELDS = ("method", "kind", "times", "status", "message", "seconds", "delay", "retry_after")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Fault:
     """The error message of kinds `status` and `failed_operation`."""
     seconds: float = 0.0
     """How late, of kind `delay`."""
+    retry_after: int | None = None
+    """Seconds of the header Retry-After, of kind `status`."""
 
     @classmethod
     def from_json(cls, value: Any) -> Fault:
@@ -76,7 +79,9 @@ class Fault:
         if times < 1:
             raise ValueError("A fault's times is 1 or more.")
         seconds = float(value.get("seconds") or value.get("delay") or 0.0)
-        return cls(value["method"], kind, times, status, str(value.get("message", "")), seconds)
+        pause = value.get("retry_after")
+        message = str(value.get("message", ""))
+        return cls(value["method"], kind, times, status, message, seconds, None if pause is None else int(pause))
 
     def json(self) -> dict[str, Any]:
         """The fault as the queue shows it."""
@@ -87,13 +92,16 @@ class Fault:
             "status": self.status,
             "message": self.message,
             "seconds": self.seconds,
+            "retry_after": self.retry_after,
         }
 
     def error(self) -> ApiError:
         """The error that the fault answers with, or that its operation ends with."""
         what = "let an operation fail: " if self.kind == "failed_operation" else f"answer {self.status}: "
         message = self.message or f"The sandbox was asked to {what}{self.method}."
-        return ApiError(NAME_OF_STATUS[self.status], message, http_status=self.status)
+        error = ApiError(NAME_OF_STATUS[self.status], message, http_status=self.status)
+        error.retry_after = self.retry_after
+        return error
 
 
 @dataclass

@@ -87,7 +87,8 @@ class Identity:
         if existing is not None:
             return existing
         project = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
-        number = 10**20 + int.from_bytes(hashlib.sha256(email.encode()).digest()[:8], "big")
+        # Never the same twice: an account that is made anew under its old name is another account.
+        number = 10**20 + secrets.randbelow(9 * 10**20)
         record = {
             "name": f"projects/{project}/serviceAccounts/{email}",
             "projectId": project,
@@ -103,6 +104,30 @@ class Identity:
         """False for a service account that should be in a known project and is not."""
         project = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
         return email in self.accounts or project not in self.projects
+
+    def change_account(self, email: str, **fields: Any) -> dict[str, Any]:
+        """Change a service account's record; a field that is None is taken away."""
+        record = {name: value for name, value in {**self.accounts.get(email), **fields}.items() if value is not None}
+        self.accounts.put(email, record)
+        return record
+
+    def delete_account(self, email: str) -> None:
+        """Remove a service account with its keys and tokens."""
+        for key, record in list(self.keys.items()):
+            if record["email"] == email:
+                self.keys.delete(key)
+        self.revoke_tokens(email)
+        self.accounts.delete(email)
+
+    def disabled(self, email: str) -> bool:
+        """True for an account that may not authenticate."""
+        return bool((self.accounts.get(email) or {}).get("disabled"))
+
+    def _principal(self, email: str) -> Principal:
+        # Tokens outlive the time when their account is disabled, and work again when it is enabled.
+        if self.disabled(email):
+            raise ApiError("UNAUTHENTICATED", INVALID_CREDENTIALS)
+        return Principal(email)
 
     # Tokens
 
@@ -154,13 +179,13 @@ class Identity:
         """The caller by an access token or a self-signed JWT."""
         issued = self._tokens.get(value)
         if issued is not None and issued.expires > time.time():
-            return Principal(issued.email)
+            return self._principal(issued.email)
         if issued is None and value.count(".") == 2:
             claims = self.verified_claims(value)
             audience = str(claims.get("aud", ""))
             # A self-signed token names the API as its audience, or carries a scope instead.
             if "scope" in claims or audience.rstrip("/") == f"https://{host}":
-                return Principal(str(claims["iss"]))
+                return self._principal(str(claims["iss"]))
         raise ApiError("UNAUTHENTICATED", INVALID_CREDENTIALS)
 
     def basic_or_bearer(self, header: str | None, *, host: str) -> Principal | None:
@@ -196,7 +221,7 @@ class Identity:
         record = self.keys.get(key_id)
         if record is None or record["disabled"] or record["email"] != email or record["public"] != _pem(public):
             raise ApiError("UNAUTHENTICATED", INVALID_CREDENTIALS)
-        return Principal(email)
+        return self._principal(email)
 
     def verified_claims(self, token: str) -> dict[str, Any]:
         """The claims of a JWT that an issued key signed; UNAUTHENTICATED when anything about it is wrong."""

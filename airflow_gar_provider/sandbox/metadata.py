@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .web import Answer, json_answer, text_answer
 
 if TYPE_CHECKING:
+    from .id_tokens import IdTokens
     from .identity import Identity
     from .web import Request
 
@@ -21,8 +22,9 @@ _FLAVOR = {"metadata-flavor": "Google", "server": "Metadata Server for VM"}
 class MetadataServer:
     """Answers for the caller; under `/sandbox/as/SECRET` for the account that the secret stands for."""
 
-    def __init__(self, identity: Identity, caller: str, project: str) -> None:
+    def __init__(self, identity: Identity, id_tokens: IdTokens, caller: str, project: str) -> None:
         self._identity = identity
+        self._id_tokens = id_tokens
         self._caller = caller
         self._project = project
         self._prefixes: dict[str, tuple[str, str]] = {}
@@ -61,11 +63,12 @@ class MetadataServer:
         for name in ("default", email):
             if path.startswith(f"{accounts}/{name}/"):
                 return self._account(path.removeprefix(f"{accounts}/{name}/"), email, request)
-        if path == f"{accounts}/":
+        # gsutil asks without the last slash; the real server sends it on to the folder.
+        if path in {accounts, f"{accounts}/"}:
             return text_answer(f"default/\n{email}/\n", headers=_FLAVOR)
         return text_answer("Not Found\n", 404, _FLAVOR)
 
-    def _account(self, path: str, email: str, request: Request) -> Answer:
+    def _account(self, path: str, email: str, request: Request) -> Answer:  # noqa: PLR0911 - one per kind of path
         if path == "token":
             token = self._identity.issue_token(email)
             value = {
@@ -74,10 +77,17 @@ class MetadataServer:
                 "token_type": "Bearer",
             }
             return json_answer(json.dumps(value).encode(), headers=_FLAVOR)
+        if path == "identity":
+            audience = request.parameter("audience")
+            if not audience:
+                return text_answer("non-empty audience parameter required\n", 400, _FLAVOR)
+            # The email is in the long form only.
+            long = request.parameter("format") == "full"
+            return text_answer(self._id_tokens.issue(email, audience, include_email=long), headers=_FLAVOR)
         if path == "email":
             return text_answer(email, headers=_FLAVOR)
         if path == "scopes":
             return text_answer("\n".join(_SCOPES), headers=_FLAVOR)
         if path == "" and request.parameter("recursive") == "true":
             return json_answer({"aliases": ["default"], "email": email, "scopes": list(_SCOPES)}, headers=_FLAVOR)
-        return text_answer("aliases\nemail\nscopes\ntoken\n", 200 if path == "" else 404, _FLAVOR)
+        return text_answer("aliases\nemail\nidentity\nscopes\ntoken\n", 200 if path == "" else 404, _FLAVOR)

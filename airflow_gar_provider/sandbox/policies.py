@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,8 @@ class Policies:
             given, now = (base64.b64encode(etag).decode() for etag in (policy.etag, current.etag))
             raise ApiError("ABORTED", _CONCURRENT.format(given=given, current=now))
         self._check(policy)
-        stored = policy_pb2.Policy(version=1, etag=secrets.token_bytes(8))
+        conditional = any(binding.HasField("condition") for binding in policy.bindings)
+        stored = policy_pb2.Policy(version=3 if conditional else 1, etag=secrets.token_bytes(8))
         stored.bindings.extend(binding for binding in policy.bindings if binding.members)
         self._policies.put_bytes(resource, stored.SerializeToString())
         return stored
@@ -69,6 +71,17 @@ class Policies:
         """Forget the policy of a resource that is gone."""
         self._policies.delete(resource)
         self._parents.delete(resource)
+
+    def member_deleted(self, email: str, identifier: str) -> None:
+        """Rename a service account that is gone in every policy, so that a new one of its name gets nothing."""
+        old, new = f"serviceAccount:{email}", f"deleted:serviceAccount:{email}?uid={identifier}"
+        for resource, stored in list(self._policies.items_bytes()):
+            policy = policy_pb2.Policy.FromString(stored)
+            if any(old in binding.members for binding in policy.bindings):
+                for binding in policy.bindings:
+                    binding.members[:] = [new if member == old else member for member in binding.members]
+                policy.etag = secrets.token_bytes(8)
+                self._policies.put_bytes(resource, policy.SerializeToString())
 
     def grant(self, resource: str, role: str, member: str) -> None:
         """Add one member to one role."""
@@ -135,6 +148,25 @@ class Policies:
                 kind, _, email = member.partition(":")
                 if kind == "serviceAccount" and not self.account_exists(email):
                     raise ApiError("INVALID_ARGUMENT", f"Service account {email} does not exist.")
+
+
+def shown(policy: Any, version: int) -> Any:
+    """A policy for a caller that asked for a version: below 3, conditions are lost and their roles have other names."""
+    if version >= 3 or policy.version < 3:
+        return policy
+    old = policy_pb2.Policy(version=1, etag=policy.etag)
+    for binding in policy.bindings:
+        role = binding.role
+        if binding.HasField("condition"):
+            role += f"_withcond_{hashlib.sha256(binding.condition.SerializeToString()).hexdigest()[:20]}"
+        old.bindings.add(role=role, members=binding.members)
+    return old
+
+
+def require_version(policy: Any) -> None:
+    """INVALID_ARGUMENT for a policy with a condition that does not say that its version is 3."""
+    if policy.version < 3 and any(binding.HasField("condition") for binding in policy.bindings):
+        raise ApiError("INVALID_ARGUMENT", "To set IAM conditions, the policy version must be 3.")
 
 
 def policy_from_json(value: Any) -> Any:

@@ -21,6 +21,7 @@ from .certificates import Authority, bundle
 from .clock import CLOCK
 from .dispatch import ProtoApi
 from .faults import Gate
+from .id_tokens import IdTokens
 from .identity import Identity
 from .indexes import Indexes
 from .jsonapi import JsonApi
@@ -31,17 +32,21 @@ from .proxy import Backends, FrontDoor
 from .services import (
     airflow_web,
     artifact_registry,
+    builds,
     composer,
     iam,
     logs,
     package_index,
     projects,
     secret_manager,
+    service_usage,
     storage,
     tokens,
 )
 from .services.composer_commands import Commands
 from .services.composer_operations import LongRunning
+from .services.composer_snapshots import Snapshots
+from .services.composer_updates import override_variables
 from .services.composer_work import Work
 from .services.dags import DagsFolders
 from .services.environments import Environments
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .services.reality import Airflow, Images
+    from .web import Answer, Request
 
 _SERVICES = ("iam", "artifact_registry", "storage", "composer", "logging", "secret_manager")
 _MESSAGE_LIMIT = 64 << 20
@@ -107,7 +113,8 @@ class Sandbox:
         self.gate.revoke_tokens = self.identity.revoke_tokens
         self.policies = Policies(self._stores["iam"])
         self.policies.account_exists = self.identity.account_exists
-        self.metadata = MetadataServer(self.identity, self.caller, self.project or "")
+        self.id_tokens = IdTokens(self.identity)
+        self.metadata = MetadataServer(self.identity, self.id_tokens, self.caller, self.project or "")
         self._own_app()
         self.buckets = Buckets(self._stores["storage"], self.policies)
         self.registry = Registry(self._stores["artifact_registry"])
@@ -125,6 +132,7 @@ class Sandbox:
             ca_file=self.ca_file,
         )
         self.running = LongRunning(self.operations, self.environments, self.app.bug)
+        self.builds = builds.BuildRecords(self._stores["logging"])
         self.work = Work(
             environments=self.environments,
             running=self.running,
@@ -132,7 +140,15 @@ class Sandbox:
             policies=self.policies,
             identity=self.identity,
             logs=self.logs,
+            builds=self.builds,
             reality=self.reality,
+        )
+        self.snapshots = Snapshots(
+            environments=self.environments,
+            running=self.running,
+            work=self.work,
+            buckets=self.buckets,
+            policies=self.policies,
         )
         self.dags = DagsFolders(self.environments, self.buckets)
         self.commands = Commands(self.environments, self.reality, self.dags, self.app.bug)
@@ -162,6 +178,7 @@ class Sandbox:
             policies=self.policies,
             running=self.running,
             work=self.work,
+            snapshots=self.snapshots,
             commands=self.commands,
         )
         download = "/v1/{name=projects/*/locations/*/repositories/*/files/*}:download"
@@ -177,9 +194,14 @@ class Sandbox:
             api = ProtoApi(host, methods, self.gate, self.identity, self.app.bug, extra)
             self._apis[host] = api
             self.app.add(re.compile(re.escape(host)), api.rest)
-        token_api = tokens.Tokens(self.identity, self.policies)
+        token_api = tokens.Tokens(self.identity, self.policies, self.id_tokens)
         for host, routes in (
             (iam.IAM_HOST, iam.Iam(self.identity, self.policies).routes()),
+            (builds.HOST, builds.Builds(self.builds, self.identity, self.policies).routes()),
+            (
+                service_usage.HOST,
+                service_usage.ServiceUsage(self._stores["iam"], self.identity, self.policies).routes(),
+            ),
             (projects.PROJECTS_HOST, projects.Projects(self.identity, self.policies).routes()),
             (tokens.CREDENTIALS_HOST, token_api.credentials_routes()),
             (tokens.ENDPOINT_HOST, token_api.endpoint_routes()),
@@ -189,6 +211,13 @@ class Sandbox:
         index = package_index.PackageIndex(self.registry, self.policies, self.identity, self.gate, upstreams)
         self.app.add(package_index.HOST, index.answer)
         objects = storage.Storage(self.buckets, self.policies, self.identity, self.gate)
+        certificates = JsonApi(storage.WEB_HOST, token_api.certificate_routes(), self.gate, self.identity)
+
+        async def answer_web(request: Request) -> Answer:
+            """www.googleapis.com serves Cloud Storage under its old name, and certificates."""
+            return await (certificates if request.path.startswith("/oauth2/") else objects).answer(request)
+
+        self.app.add(re.compile(re.escape(storage.WEB_HOST)), answer_web)
         self.app.add(storage.HOST, objects.answer)
         web = airflow_web.AirflowWeb(
             environments=self.environments,
@@ -208,6 +237,7 @@ class Sandbox:
         variables = {
             **client_environment.google_variables(self.port, self.ca_file),
             **dict(environment.config.software_config.env_variables),
+            **override_variables(environment.config.software_config.airflow_config_overrides),
             "GCP_PROJECT": project,
             "GOOGLE_CLOUD_PROJECT": project,
             "GCS_BUCKET": environment.storage_config.bucket,

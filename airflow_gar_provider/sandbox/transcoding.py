@@ -145,10 +145,28 @@ def _json(body: bytes) -> Any:
 
 
 def _parse(value: Any, message: Any) -> None:
+    _spell_enums(value, message.DESCRIPTOR)
     try:
         json_format.ParseDict(value, message)
     except json_format.ParseError as error:
         raise ApiError("INVALID_ARGUMENT", f"Invalid JSON payload received. {error}") from error
+
+
+def _spell_enums(value: Any, descriptor: Any) -> None:
+    """Write the names of enum values in capitals: Google takes `Keep` for `KEEP`, as gcloud sends it."""
+    for name, item in value.items() if isinstance(value, dict) else ():
+        field = descriptor.fields_by_camelcase_name.get(name) or descriptor.fields_by_name.get(name)
+        kind = None if field is None else field.message_type
+        if field is not None and field.enum_type is not None and isinstance(item, str):
+            known = field.enum_type.values_by_name
+            value[name] = item.upper() if item not in known and item.upper() in known else item
+        elif kind is not None and kind.GetOptions().map_entry:
+            below = kind.fields_by_name["value"].message_type
+            for entry in item.values() if below is not None and isinstance(item, dict) else ():
+                _spell_enums(entry, below)
+        elif kind is not None:
+            for entry in item if isinstance(item, list) else [item]:
+                _spell_enums(entry, kind)
 
 
 def _plant(tree: dict[str, Any], name: str, text: str, descriptor: Any) -> None:

@@ -159,6 +159,8 @@ def text_answer(
 def api_error(error: ApiError) -> Answer:
     """An API error in Google's JSON shape."""
     headers = {"www-authenticate": 'Bearer realm="https://accounts.google.com/"'} if error.http_status == 401 else {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     return json_answer(error.json(), error.http_status, headers)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DOCUMENTS = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
 APIS = (
     "artifactregistry.v1",
+    "cloudbuild.v1",
     "cloudresourcemanager.v1",
     "cloudresourcemanager.v3",
     "composer.v1",
@@ -29,6 +30,7 @@ APIS = (
     "iamcredentials.v1",
     "logging.v2",
     "secretmanager.v1",
+    "serviceusage.v1",
     "storage.v1",
 )
 """The documents of every host that the sandbox plays. oauth2.googleapis.com/token and pkg.dev have none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +107,22 @@ def test_a_policy_that_somebody_else_changed_is_not_overwritten(client: ar.Artif
     with pytest.raises(exceptions.Conflict, match="concurrent policy changes"):
         client.set_iam_policy({"resource": name, "policy": policy})
     assert client.get_iam_policy({"resource": name}) == written
+
+
+def test_a_policy_with_conditions_is_of_version_three(client: ar.ArtifactRegistryClient, parent: str) -> None:
+    """Who asks for less sees no condition and a changed role; who sets one has to say the version."""
+    name = create(client, parent).name
+    role = "roles/artifactregistry.reader"
+    condition = {"title": "soon over", "expression": "request.time.getYear() < 2030"}
+    binding = policy_pb2.Binding(role=role, members=["user:a@example.com"], condition=condition)
+    with pytest.raises(exceptions.BadRequest, match="version must be 3"):
+        client.set_iam_policy({"resource": name, "policy": {"bindings": [binding]}})
+    client.set_iam_policy({"resource": name, "policy": {"bindings": [binding], "version": 3}})
+    [old] = client.get_iam_policy({"resource": name}).bindings
+    assert re.fullmatch(role + "_withcond_[0-9a-f]{20}", old.role)
+    assert not old.HasField("condition")
+    [new] = client.get_iam_policy({"resource": name, "options": {"requested_policy_version": 3}}).bindings
+    assert (new.role, new.condition.title) == (role, "soon over")
 
 
 def test_a_role_on_a_repository_allows_exactly_what_it_carries(

@@ -74,6 +74,16 @@ BAD = [
     ([PACKAGES], {"pypi_packages": {"a": "@ https://x"}}, "Error validating value"),
     ([PACKAGES], {"pypi_packages": {"a": "==1; python_version>'3'"}}, "Error validating value"),
     ([VARIABLES], {"env_variables": {"AIRFLOW__CORE__X": "1"}}, "may not be overridden"),
+    (
+        ["config.software_config.airflow_config_overrides.core-executor"],
+        {"airflow_config_overrides": {"core-executor": "LocalExecutor"}},
+        "core-executor is blocked",
+    ),
+    (
+        ["config.software_config.airflow_config_overrides"],
+        {"airflow_config_overrides": {"core": "1"}},
+        "are named SECTION-PROPERTY",
+    ),
     ([f"{VARIABLES}.A"], {"env_variables": {"A": "1"}}, "can only be replaced"),
     (["labels.Team"], {"labels": {"Team": "a"}}, "Label key Team is not valid"),
     (["labels.a"], {"labels": {"a": "B C"}}, "Label value B C is not valid"),
@@ -97,8 +107,8 @@ def test_a_bad_update_is_refused_and_changes_nothing(
 
 def test_an_update_that_is_not_played_says_so(google_: Running, environment: str) -> None:
     client = composer.EnvironmentsClient(credentials=Credentials(google_.token(CALLER)))
-    with pytest.raises(exceptions.MethodNotImplemented, match="airflow_config_overrides"):
-        update(client, environment, ["config.software_config.airflow_config_overrides.core-x"], {})
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"config\.node_count"):
+        update(client, environment, ["config.node_count"], {})
 
 
 def test_an_update_needs_the_role_and_the_right_to_act_as_the_service_account(

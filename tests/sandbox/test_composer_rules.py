@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +66,17 @@ def test_an_alias_of_the_image_version_is_resolved(asked: str) -> None:
     assert resolved_image_version(asked) == image_version()
 
 
+@pytest.mark.parametrize("asked", [f"composer-2.9.0-airflow-{MAJOR}", f"composer-2-airflow-{MAJOR}.{MINOR}"])
+def test_an_image_of_composer_2_has_the_same_airflow(asked: str) -> None:
+    assert re.fullmatch(rf"composer-2\.\d+\.0-airflow-{re.escape(base_airflow())}", resolved_image_version(asked))
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ("composer-3-airflow-1", "not one that this sandbox has"),
         (f"composer-3-airflow-{MAJOR}.{MINOR}.{PATCH}1", "not one that this sandbox has"),
-        (f"composer-2.9.0-airflow-{MAJOR}", "not one that this sandbox has"),
+        (f"composer-1.20.0-airflow-{MAJOR}", "not one that this sandbox has"),
         ("airflow-3", "not of the form"),
         ("", "not of the form"),
     ],

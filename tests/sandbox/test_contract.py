@@ -14,6 +14,7 @@ import pytest
 from googleapiclient.http import MediaInMemoryUpload
 
 from airflow_gar_provider import sandbox as package
+from airflow_gar_provider.sandbox.services.environments import base_airflow
 from tests.conftest import LOCATION, Running
 
 from .discovery import APIS, Contract, address, document, methods, problems
@@ -46,15 +47,21 @@ def artifact_registry(contract: Contract, project: str, session: requests.Sessio
     assert upload(session, project, "acme", "1.1")[0] == 200
     assert int(run(repositories.get(name=repository))["sizeBytes"]) > 0
     packages, files, python = repositories.packages(), repositories.files(), repositories.pythonPackages()
+    annotations = {"updateMask": "annotations", "body": {"annotations": {"team": "data"}}}
     package_name = run(packages.list(parent=repository))["packages"][0]["name"]
     run(packages.get(name=package_name))
+    run(packages.patch(name=package_name, **annotations))
+    run(packages.tags().list(parent=package_name))
     version = run(packages.versions().list(parent=package_name, orderBy="updateTime desc"))["versions"][0]["name"]
     run(packages.versions().get(name=version, view="FULL"))
+    run(packages.versions().patch(name=version, **annotations))
     found = run(files.list(parent=repository, filter=f'owner="{version}"'))["files"]
     assert [file["owner"] for file in found] == [version]
     run(files.get(name=found[0]["name"]))
     assert run(files.download_media(name=found[0]["name"])).startswith(b"PK")
     run(python.get(name=run(python.list(parent=repository))["pythonPackages"][0]["name"]))
+    run(files.patch(name=found[0]["name"], **annotations))
+    run(files.delete(name=found[0]["name"]))
     run(packages.versions().delete(name=version, force=True))
     run(packages.delete(name=package_name))
     run(repositories.delete(name=repository))
@@ -88,6 +95,9 @@ def composer(contract: Contract, project: str, session: requests.Session) -> Non
     run(environments.stopAirflowCommand(environment=environment, body=asked))
     wanted = {"imageVersion": images[0]["imageVersionId"]}
     wait(run(environments.checkUpgrade(environment=environment, body=wanted)))
+    snapshot = wait(run(environments.saveSnapshot(environment=environment, body={})))["response"]["snapshotPath"]
+    skip = {"skipPypiPackagesInstallation": True, "snapshotPath": snapshot}
+    wait(run(environments.loadSnapshot(environment=environment, body=skip)))
     wait(run(environments.delete(name=environment)))
 
 
@@ -116,9 +126,12 @@ def storage(contract: Contract, project: str, session: requests.Session) -> None
     copy: dict[str, Any] = {"sourceBucket": bucket, "sourceObject": "b/c", "destinationBucket": bucket, "body": {}}
     run(objects.rewrite(**copy, destinationObject="b/d"))
     run(objects.copy(**copy, destinationObject="b/e"))
+    parts = {"sourceObjects": [{"name": "b/c"}, {"name": "b/d"}], "destination": {"contentType": "text/plain"}}
+    run(objects.compose(destinationBucket=bucket, destinationObject="b/f", body=parts))
+    run(api.managedFolders().list(bucket=bucket))
     assert run(objects.list(bucket=bucket, delimiter="/"))["prefixes"] == ["b/", "dags/"]
     every = run(objects.list(bucket=bucket, versions=True))["items"]
-    assert len(every) == 5
+    assert len(every) == 6
     for item in every:
         run(objects.delete(bucket=bucket, object=item["name"], generation=item["generation"]))
     run(buckets.delete(bucket=bucket))
@@ -130,6 +143,7 @@ def secret_manager(contract: Contract, project: str, session: requests.Session) 
     body = {"replication": {"automatic": {}}, "labels": {"a": "b"}}
     secret = run(secrets.create(parent=parent, secretId="password", body=body))["name"]
     run(secrets.get(name=secret))
+    run(secrets.patch(name=secret, updateMask="labels", body={"labels": {"c": "d"}}))
     run(secrets.list(parent=parent))
     policy = run(secrets.getIamPolicy(resource=secret))
     policy["bindings"] = [{"role": "roles/secretmanager.secretAccessor", "members": [MEMBER]}]
@@ -167,6 +181,10 @@ def iam(contract: Contract, project: str, session: requests.Session) -> None:
     account = run(accounts.create(name=parent, body=body))["name"]
     run(accounts.get(name=account))
     run(accounts.list(name=parent))
+    wanted = {"displayName": "Other", "description": "ours"}
+    run(accounts.patch(name=account, body={"serviceAccount": wanted, "updateMask": "displayName,description"}))
+    run(accounts.disable(name=account, body={}))
+    run(accounts.enable(name=account, body={}))
     policy = run(accounts.getIamPolicy(resource=account))
     policy["bindings"] = [{"role": "roles/iam.serviceAccountTokenCreator", "members": [MEMBER]}]
     run(accounts.setIamPolicy(resource=account, body={"policy": policy}))
@@ -182,13 +200,47 @@ def iam(contract: Contract, project: str, session: requests.Session) -> None:
     credentials = contract.api(name).projects().serviceAccounts()
     scope = {"scope": ["https://www.googleapis.com/auth/cloud-platform"], "lifetime": "600s"}
     contract.run(name, credentials.generateAccessToken(name=of_project, body=scope))
+    asked = {"audience": "https://service.example", "includeEmail": True}
+    contract.run(name, credentials.generateIdToken(name=of_project, body=asked))
     contract.run(name, credentials.getAllowedLocations(name=of_project))
+    run(accounts.delete(name=account))
+
+
+def cloud_build(contract: Contract, project: str, session: requests.Session) -> None:
+    name, environment = "cloudbuild.v1", f"projects/{project}/locations/{LOCATION}/environments/second"
+    run, projects = partial(contract.run, name), contract.api(name).projects()
+    url = f"https://composer.googleapis.com/v1/{environment}"
+    image = {"config": {"softwareConfig": {"imageVersion": f"composer-2-airflow-{base_airflow()}"}}}
+    session.post(url.rpartition("/")[0], json={"name": environment, **image}, timeout=30).raise_for_status()
+    while session.get(url, timeout=30).json()["state"] != "RUNNING":
+        pass
+    image = {"imageVersion": f"composer-3-airflow-{base_airflow()}"}
+    session.post(f"{url}:checkUpgrade", json=image, timeout=30).raise_for_status()
+    parent = f"projects/{project}/locations/global"
+    build = run(projects.builds().list(projectId=project))["builds"][0]
+    run(projects.builds().get(projectId=project, id=build["id"]))
+    assert run(projects.locations().builds().list(parent=parent))["builds"][0]["id"] == build["id"]
+    run(projects.locations().builds().get(name=f"{parent}/builds/{build['id']}"))
+
+
+def service_usage(contract: Contract, project: str, session: requests.Session) -> None:
+    name, parent = "serviceusage.v1", f"projects/{project}"
+    api, run = contract.api(name), partial(contract.run, name)
+    services, pubsub = api.services(), f"{parent}/services/pubsub.googleapis.com"
+    assert run(services.get(name=pubsub))["state"] == "DISABLED"
+    operation = run(services.enable(name=pubsub, body={}))
+    assert run(api.operations().get(name=operation["name"]))["done"] is True
+    run(services.batchEnable(parent=parent, body={"serviceIds": ["composer.googleapis.com"]}))
+    assert run(services.batchGet(parent=parent, names=[pubsub]))["services"][0]["state"] == "ENABLED"
+    run(services.list(parent=parent, filter="state:ENABLED"))
 
 
 def resource_manager(contract: Contract, project: str, session: requests.Session) -> None:
     for name in ("cloudresourcemanager.v1", "cloudresourcemanager.v3"):
         run, projects = partial(contract.run, name), contract.api(name).projects()
         resource = project if name.endswith("1") else f"projects/{project}"
+        if name.endswith("1"):
+            run(projects.list(pageSize=1))
         run(projects.get(**{"projectId" if name.endswith("1") else "name": resource}))
         policy = run(projects.getIamPolicy(resource=resource, body={}))
         run(projects.setIamPolicy(resource=resource, body={"policy": policy}))
@@ -196,7 +248,17 @@ def resource_manager(contract: Contract, project: str, session: requests.Session
         assert run(projects.testIamPermissions(resource=resource, body=asked)) == asked
 
 
-DRIVES = (artifact_registry, composer, storage, secret_manager, logging, iam, resource_manager)
+DRIVES = (
+    artifact_registry,
+    composer,
+    cloud_build,
+    storage,
+    secret_manager,
+    logging,
+    iam,
+    service_usage,
+    resource_manager,
+)
 
 
 @pytest.fixture(scope="module")

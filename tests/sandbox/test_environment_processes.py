@@ -87,9 +87,10 @@ def test_a_run_is_deferred_in_the_triggerer_and_an_update_kills_the_task_that_ru
         assert alive(task)
         components = {
             process.pid
-            for process in psutil.process_iter(["cmdline"])
-            if any(str(word).endswith("bin/airflow") for word in process.info["cmdline"] or [])
-            and {"scheduler", "triggerer", "api-server"} & set(process.info["cmdline"])
+            for process in psutil.Process(google_.pid).children(recursive=True)
+            if any(word.endswith("bin/airflow") for word in process.cmdline())
+            and {"scheduler", "triggerer", "api-server"} & set(process.cmdline())
+            and process.environ().get("GCP_PROJECT") == project
         }
         assert len(components) >= 3
         assert listening_beyond_loopback(components) == []

@@ -14,7 +14,7 @@ from google.auth import impersonated_credentials
 from google.auth.exceptions import RefreshError
 from google.cloud import artifactregistry_v1 as ar
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
-from google.oauth2 import service_account
+from google.oauth2 import id_token, service_account
 from google.oauth2.credentials import Credentials
 
 from tests.conftest import LOCATION, Running
@@ -123,7 +123,69 @@ def test_service_accounts_have_policies_of_their_own(sandbox: Running, project: 
             asked = {"permissions": ["iam.serviceAccounts.actAs", "iam.serviceAccounts.delete"]}
             answer = other.post(f"{one}:testIamPermissions", json=asked, timeout=30)
             assert answer.json() == {"permissions": ["iam.serviceAccounts.actAs"]}
-        assert session.delete(one, timeout=30).status_code == 501
+        assert session.delete(one, timeout=30).status_code == 200
+        assert session.get(one, timeout=30).status_code == 404
+
+
+def test_a_deleted_account_takes_its_keys_tokens_and_roles_along(sandbox: Running, project: str) -> None:
+    """Its tokens and keys end, policies show it as deleted, and a new account of its name is another one."""
+    email = account(sandbox, project, "robot", "roles/viewer")
+    key = key_of(sandbox, email)
+    url = f"https://iam.googleapis.com/v1/projects/{project}/serviceAccounts"
+    with sandbox.session(CALLER) as session, sandbox.session(email) as robot:
+        before = robot.get(f"{url}/{email}", timeout=30).json()
+        assert session.delete(f"{url}/{email}", timeout=30).status_code == 200
+        assert robot.get(url, timeout=30).status_code == 401
+        account(sandbox, project, "robot")
+        after = session.get(f"{url}/{email}", timeout=30).json()
+        assert after["uniqueId"] != before["uniqueId"]
+        with sandbox.session(email) as another:
+            assert another.get(url, timeout=30).status_code == 403
+        policy = session.post(f"{CRM}/v1/projects/{project}:getIamPolicy", timeout=30).json()
+        gone = f"deleted:serviceAccount:{email}?uid={before['uniqueId']}"
+        assert {"role": "roles/viewer", "members": [gone]} in policy["bindings"]
+        credentials = service_account.Credentials.from_service_account_info(key, scopes=CLOUD)
+        with pytest.raises(RefreshError, match="invalid_grant"):
+            credentials.refresh(google.auth.transport.requests.Request(session=session))
+
+
+def test_a_disabled_account_is_refused_everywhere_until_it_is_enabled(sandbox: Running, project: str) -> None:
+    """Old tokens, keys and impersonation; enabled, the old token is good again."""
+    email = account(sandbox, project, "robot", "roles/viewer")
+    key = key_of(sandbox, email)
+    creator = "roles/iam.serviceAccountTokenCreator"
+    sandbox.setup(grants=[f"serviceAccount:{CALLER}={creator}@projects/{project}/serviceAccounts/{email}"])
+    url = f"https://iam.googleapis.com/v1/projects/{project}/serviceAccounts"
+    mint = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{email}:generateAccessToken"
+    with sandbox.session(CALLER) as session, sandbox.session(email) as robot:
+        credentials = service_account.Credentials.from_service_account_info(key, scopes=CLOUD)
+        for verb, status in (("disable", 401), ("enable", 200)):
+            assert session.post(f"{url}/{email}:{verb}", timeout=30).status_code == 200
+            assert robot.get(url, timeout=30).status_code == status
+            minted = session.post(mint, json={"scope": CLOUD}, timeout=30).status_code
+            assert (minted == 200) is (verb == "enable")
+            if verb == "disable":
+                with pytest.raises(RefreshError, match="invalid_grant"):
+                    credentials.refresh(google.auth.transport.requests.Request(session=session))
+            else:
+                credentials.refresh(google.auth.transport.requests.Request(session=session))
+
+
+def test_id_tokens_are_for_one_audience_and_can_be_checked(google_: Running, project: str) -> None:
+    """From the metadata server, for a key, and by impersonation: Google's library verifies each."""
+    email, audience = account(google_, project, "robot"), "https://service.example"
+    key = service_account.IDTokenCredentials.from_service_account_info(key_of(google_, email), target_audience=audience)
+    key.refresh(google.auth.transport.requests.Request())
+    tokens = [(key.token, email), (id_token.fetch_id_token(google.auth.transport.requests.Request(), audience), CALLER)]
+    for token, whose in tokens:
+        claims = id_token.verify_oauth2_token(token, google.auth.transport.requests.Request(), audience)
+        assert (claims["email"], claims["email_verified"]) == (whose, True)
+        with pytest.raises(ValueError, match="wrong audience"):
+            id_token.verify_oauth2_token(token, google.auth.transport.requests.Request(), "https://other.example")
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{email}:generateIdToken"
+    with google_.session(CALLER) as session:
+        refused = session.post(url, json={"audience": audience}, timeout=30)
+        assert (refused.status_code, "iam.serviceAccounts.getOpenIdToken" in refused.text) == (403, True)
 
 
 @pytest.mark.slow

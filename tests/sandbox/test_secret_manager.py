@@ -119,6 +119,28 @@ def test_reading_needs_the_accessor_role_and_an_editor_does_not_have_it(
         add(reader, secret, b"two")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("name:al", ["alpha"]),
+        ("name=beta", ["beta"]),
+        ("labels.team=DATA", ["alpha"]),
+        ("labels.team:*", ["alpha", "beta"]),
+        ("labels.team:* AND name:eta", ["beta"]),
+        ("labels.other:*", []),
+    ],
+)
+def test_secrets_are_filtered(client: sm.SecretManagerServiceClient, project: str, text: str, names: list[str]) -> None:
+    parent = f"projects/{project}"
+    for name, team in (("alpha", "data"), ("beta", "web")):
+        secret = {"replication": {"automatic": {}}, "labels": {"team": team}}
+        client.create_secret(parent=parent, secret_id=name, secret=secret)
+    found = client.list_secrets(request={"parent": parent, "filter": text})
+    assert sorted(item.name.rpartition("/")[2] for item in found) == names
+    with pytest.raises(exceptions.GoogleAPICallError, match=r"does not play .* for the filter topics:x"):
+        client.list_secrets(request={"parent": parent, "filter": "topics:x"})
+
+
 def test_secrets_of_one_region_are_not_played(client: sm.SecretManagerServiceClient, project: str) -> None:
     with pytest.raises(exceptions.GoogleAPICallError, match=r"does not play .* secrets of one region"):
         client.get_secret(name=f"projects/{project}/locations/europe-west1/secrets/x")

@@ -20,6 +20,7 @@ from ..errors import ApiError
 from ..fieldmask import apply_mask, read_path
 from ..operations import Operations
 from ..paging import ordered, page
+from ..policies import require_version, shown
 from ..transcoding import unwrap
 from ..web import file_answer
 from .locations import LOCATIONS, check_location
@@ -29,7 +30,7 @@ from .registry_filter import matches
 if TYPE_CHECKING:
     from ..dispatch import Call, Method
     from ..policies import Policies
-    from ..store import Store
+    from ..store import Messages, Store
     from ..web import Answer, Request
     from .registry import Registry
 
@@ -130,7 +131,11 @@ class ArtifactRegistry:
         self._require(call, "repositories.update", name)
         current = self._registry.repository(name)
         target = unwrap(current)
-        paths = [read_path(path, target.DESCRIPTOR) for path in request.update_mask.paths]
+        # Without a mask everything that can change is replaced: so gcloud takes a cleanup policy away.
+        named = list(request.update_mask.paths) or [
+            field for field in (*_MUTABLE, *_MUTABLE_CONFIG) if field in target.DESCRIPTOR.fields_by_name
+        ]
+        paths = [read_path(path, target.DESCRIPTOR) for path in named]
         for path in paths:
             if path.field.split(".")[0] not in (*_MUTABLE, *_MUTABLE_CONFIG):
                 raise ApiError("INVALID_ARGUMENT", f"Field {path.field} of a repository cannot be updated.")
@@ -159,12 +164,13 @@ class ArtifactRegistry:
         """repositories.getIamPolicy."""
         self._require(call, "repositories.getIamPolicy", request.resource)
         self._registry.repository(request.resource)
-        return self._policies.get(request.resource)
+        return shown(self._policies.get(request.resource), request.options.requested_policy_version)
 
     async def set_iam_policy(self, call: Call, request: Any) -> Any:
         """repositories.setIamPolicy; ABORTED when somebody else was faster."""
         self._require(call, "repositories.setIamPolicy", request.resource)
         self._registry.repository(request.resource)
+        require_version(request.policy)
         return self._policies.set(request.resource, request.policy)
 
     async def test_iam_permissions(self, call: Call, request: Any) -> Any:
@@ -283,6 +289,36 @@ class ArtifactRegistry:
         headers = {"accept-ranges": "bytes"}
         return file_answer(self._registry.path(content), request.header("range"), "application/octet-stream", headers)
 
+    async def delete_file(self, call: Call, request: Any) -> Any:
+        """files.delete: the file alone; its version stays, without a file if it was the last one."""
+        self._require(call, "files.delete", request.name)
+        _found(self._registry.files.get(request.name))
+        self._registry.delete_file(request.name)
+        return self._empty(request.name)
+
+    # Annotations, and tags, which Python packages do not have
+
+    async def update_package(self, call: Call, request: Any) -> Any:
+        """packages.patch: annotations."""
+        self._require(call, "packages.update", request.package.name)
+        return _annotated(self._registry.packages, request.package, request.update_mask)
+
+    async def update_version(self, call: Call, request: Any) -> Any:
+        """versions.patch: annotations."""
+        self._require(call, "versions.update", request.version.name)
+        return _annotated(self._registry.versions, request.version, request.update_mask)
+
+    async def update_file(self, call: Call, request: Any) -> Any:
+        """files.patch: annotations."""
+        self._require(call, "files.update", request.file.name)
+        return _annotated(self._registry.files, request.file, request.update_mask)
+
+    async def list_tags(self, call: Call, request: Any) -> Any:
+        """tags.list: Python packages have none (gcloud asks before it deletes a version)."""
+        self._require(call, "tags.list", request.parent)
+        _found(self._registry.packages.get(request.parent))
+        return ar.ListTagsResponse()
+
     # Operations and locations
 
     async def get_operation(self, call: Call, request: Any) -> Any:
@@ -313,3 +349,17 @@ def _found(value: Any) -> Any:
     if value is None:
         raise ApiError("NOT_FOUND", NOT_FOUND)
     return value
+
+
+def _annotated(records: Messages, given: Any, mask: Any) -> Any:
+    """Write the masked fields of a package, a version or a file, which can only be its annotations."""
+    current = _found(records.get(given.name))
+    target = unwrap(current)
+    paths = [read_path(path, target.DESCRIPTOR) for path in mask.paths]
+    refused = ", ".join(path.field for path in paths if path.field != "annotations")
+    if refused:
+        raise ApiError("INVALID_ARGUMENT", f"Only annotations can be updated, but update_mask has: {refused}.")
+    apply_mask(target, unwrap(given), paths)
+    current.update_time = now()
+    records.put(given.name, current)
+    return current

@@ -1,7 +1,7 @@
 """What a PATCH of an environment asks for, read from its mask and body. Only one kind of update per request.
 
-Kinds that are played: PyPI packages (all of them, or one by one), labels, environment variables. Wording and sources:
-docs/google-behaviour.md.
+Kinds that are played: PyPI packages, overrides of Airflow's configuration and labels (all of them, or one by one),
+environment variables. Wording and sources: docs/google-behaviour.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGES = "config.software_config.pypi_packages"
 VARIABLES = "config.software_config.env_variables"
+OVERRIDES = "config.software_config.airflow_config_overrides"
 LABELS = "labels"
 _KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _EXTRAS = r"\[\s*[A-Za-z0-9._-]+(\s*,\s*[A-Za-z0-9._-]+)*\s*\]"
@@ -36,6 +37,24 @@ _RESERVED = re.compile(
 _LABEL_KEY = re.compile(r"(?:(?![A-Z])[\w-]){1,63}")
 _LABEL_VALUE = re.compile(r"(?:(?![A-Z])[\w-]){0,63}")
 _LABEL_LIMIT = 64
+# As the API describes airflowConfigOverrides: no brackets and no hyphen in a section, no dot anywhere, properties in
+# snake_case.
+_OVERRIDE = re.compile(r"(?P<section>[^\[\]\-.\s]+)-(?P<property>[a-z0-9_]+)")
+_BLOCKED_OVERRIDES = frozenset(
+    (
+        "celery-broker_url",
+        "celery-result_backend",
+        "core-dags_folder",
+        "core-executor",
+        "core-fernet_key",
+        "core-plugins_folder",
+        "core-sql_alchemy_conn",
+        "database-sql_alchemy_conn",
+        "logging-base_log_folder",
+        "logging-remote_base_log_folder",
+        "logging-remote_logging",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class Update:
     """One kind of change and the map as it shall be."""
 
     kind: str
-    """The field that changes: `PACKAGES`, `VARIABLES` or `LABELS`."""
+    """The field that changes: `PACKAGES`, `VARIABLES`, `OVERRIDES` or `LABELS`."""
     wanted: Mapping[str, str]
     """The whole map after the update."""
 
@@ -59,7 +78,7 @@ def read_update(current: Any, request: Any) -> Update:
         # Enforced since March 2025; the exact wording is not known.
         raise _problems([f"Only one type of update is allowed per request, but update_mask has: {', '.join(kinds)}."])
     kind = kinds[0]
-    if kind not in {PACKAGES, VARIABLES, LABELS}:
+    if kind not in _CHECKS:
         raise ApiError("UNIMPLEMENTED", f"The sandbox does not play environment updates of {kind}.")
     if len(paths) > 1 and any(path.key is None for path in paths):
         raise _problems([f"update_mask must not contain both {kind} and fields below it."])
@@ -69,8 +88,8 @@ def read_update(current: Any, request: Any) -> Update:
     before = dict(_map_of(unwrap(current), kind))
     given = dict(_map_of(body, kind))
     wanted = _wanted(paths, before, given)
-    check = {PACKAGES: _package_problems, VARIABLES: _variable_problems, LABELS: _label_problems}[kind]
-    problems = [problem for key, value in wanted.items() if before.get(key) != value for problem in check(key, value)]
+    changed = {key: value for key, value in wanted.items() if before.get(key) != value}
+    problems = [problem for key, value in changed.items() for problem in _CHECKS[kind](key, value)]
     if kind == LABELS and len(wanted) > _LABEL_LIMIT:
         problems.append(f"An environment has at most {_LABEL_LIMIT} labels.")
     if problems:
@@ -78,6 +97,18 @@ def read_update(current: Any, request: Any) -> Update:
     if wanted == before:
         raise ApiError("INVALID_ARGUMENT", _no_change(kind, paths))
     return Update(kind, wanted)
+
+
+def check_creation(environment: Any) -> None:
+    """INVALID_ARGUMENT with every problem of what a new environment is configured with."""
+    body = unwrap(environment)
+    problems = (
+        [] if not _map_of(body, PACKAGES) else ["User-provided PyPi dependencies forbidden at environment creation"]
+    )
+    for kind in (VARIABLES, OVERRIDES, LABELS):
+        problems += [problem for key, value in _map_of(body, kind).items() for problem in _CHECKS[kind](key, value)]
+    if problems:
+        raise _problems(problems)
 
 
 def _wanted(paths: list[MaskPath], before: dict[str, str], given: dict[str, str]) -> dict[str, str]:
@@ -140,6 +171,15 @@ def _variable_problems(key: str, value: str) -> list[str]:
     return []
 
 
+def _override_problems(key: str, value: str) -> list[str]:
+    if not _OVERRIDE.fullmatch(key):
+        rule = "no hyphen, bracket or dot in the section, the property in snake_case"
+        return [f"Error validating key {key}. Airflow configuration overrides are named SECTION-PROPERTY: {rule}."]
+    if key in _BLOCKED_OVERRIDES:
+        return [f"Airflow configuration property {key} is blocked and cannot be overridden."]
+    return []
+
+
 def _label_problems(key: str, value: str) -> list[str]:
     problems = []
     if not _LABEL_KEY.fullmatch(key) or not key[0].isalpha():
@@ -149,6 +189,20 @@ def _label_problems(key: str, value: str) -> list[str]:
     if not _LABEL_VALUE.fullmatch(value):
         problems.append(f"Label value {value} is not valid: it must match [\\p{{Ll}}\\p{{Lo}}\\p{{N}}_-]{{0,63}}.")
     return problems
+
+
+_CHECKS = {
+    PACKAGES: _package_problems,
+    VARIABLES: _variable_problems,
+    OVERRIDES: _override_problems,
+    LABELS: _label_problems,
+}
+
+
+def override_variables(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Overrides of Airflow's configuration as the environment variables that Airflow reads."""
+    names = {key: key.upper().replace("-", "__", 1) for key in overrides}
+    return {f"AIRFLOW__{names[key]}": value for key, value in overrides.items()}
 
 
 def _problems(problems: list[str]) -> ApiError:
@@ -161,6 +215,7 @@ def _no_change(kind: str, paths: list[MaskPath]) -> str:
     field = {
         PACKAGES: "configuration.software_configuration.pypi_dependencies",
         VARIABLES: "configuration.software_configuration.environment_variables",
+        OVERRIDES: "configuration.software_configuration.airflow_config_overrides",
         LABELS: "configuration.labels",
     }[kind]
     named = f".{paths[0].key}" if len(paths) == 1 and paths[0].key is not None else ""

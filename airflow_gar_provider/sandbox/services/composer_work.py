@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.orchestration.airflow import service_v1 as composer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from ..policies import Policies
     from ..setup import EnvironmentName
+    from .builds import BuildRecords
     from .composer_operations import LongRunning
     from .composer_updates import Update
     from .environments import Environments
@@ -39,6 +41,16 @@ Kind = composer.OperationMetadata.Type
 _Upgrade = composer.CheckUpgradeResponse
 
 _GUIDE = "https://cloud.google.com/composer/docs/troubleshooting-package-installation"
+
+
+@dataclass(frozen=True)
+class _Built:
+    """How a build ended, and where it ran."""
+
+    result: BuildResult
+    """What pip made of it."""
+    build: str | None
+    """The id of the project's Cloud Build; None when it ran in the cluster."""
 
 
 class Work:
@@ -53,6 +65,7 @@ class Work:
         policies: Policies,
         identity: Identity,
         logs: Logs,
+        builds: BuildRecords,
         reality: Reality,
     ) -> None:
         self._environments = environments
@@ -61,6 +74,7 @@ class Work:
         self._policies = policies
         self._identity = identity
         self._logs = logs
+        self._builds = builds
         self._reality = reality
 
     # Creating and deleting
@@ -127,30 +141,39 @@ class Work:
 
     def update(self, name: str, update: Update) -> Any:
         """Start an update; answers with the operation."""
+        return self.change(name, (update,), Kind.UPDATE, lambda environment: environment)
+
+    def change(self, name: str, updates: tuple[Update, ...], kind: Any, respond: Callable[[Any], Any]) -> Any:
+        """Start an operation that brings updates; `respond` makes its response of the changed environment."""
         environment = self._environments.change(name, "update")
+        packages = next((update.wanted for update in updates if update.kind == PACKAGES), None)
 
         async def prepare(operation: str) -> str | None:
-            if update.kind != PACKAGES:
+            if packages is None:
                 return None
-            image, result = await self._build(name, operation, update.wanted)
-            if not result.succeeded:
-                raise ApiError("INVALID_ARGUMENT", self._build_error(name, result.error))
+            image, built = await self._build(name, operation, packages)
+            if not built.result.succeeded:
+                raise ApiError("INVALID_ARGUMENT", self._build_error(name, built))
             return image
 
         async def commit(image: str | None) -> Any:
             # An update restarts schedulers and workers: what runs there dies.
-            dags = await self._reality.end(name) if update.kind != LABELS else None
+            restarts = any(update.kind != LABELS for update in updates)
+            dags = await self._reality.end(name) if restarts else None
             if image is not None:
                 old = self._environments.image(name)
                 self._environments.set_image(name, image)
                 shutil.rmtree(old, ignore_errors=True)
             changed = self._environments.get(name)
-            apply_update(changed, update)
+            for update in updates:
+                apply_update(changed, update)
             self._environments.put(changed)
+            response = respond(changed)
             await self._reality.resume(name, self._environments.image(name), dags)
-            return self._environments.change(name, "updated")
+            running = self._environments.change(name, "updated")
+            return running if response is changed else response
 
-        job = Job(Kind.UPDATE, prepare, commit, "update_failed", self._discard(name))
+        job = Job(kind, prepare, commit, "update_failed", self._discard(name))
         return self._running.start(name, environment.uuid, job)
 
     def check_upgrade(self, name: str, image_version: str) -> Any:
@@ -159,13 +182,14 @@ class Work:
         packages = dict(environment.config.software_config.pypi_packages)
 
         async def prepare(operation: str) -> Any:
-            image, result = await self._build(name, operation, packages)
+            image, built = await self._build(name, operation, packages)
+            result = built.result
             self._discard(name)(image)
             if not result.succeeded and not result.conflict:
-                raise ApiError("INVALID_ARGUMENT", self._build_error(name, result.error))
+                raise ApiError("INVALID_ARGUMENT", self._build_error(name, built))
             verdict = _Upgrade.ConflictResult.CONFLICT if result.conflict else _Upgrade.ConflictResult.NO_CONFLICT
             return _Upgrade(
-                build_log_uri=self._log_page(name),
+                build_log_uri=self._log_page(name, built),
                 contains_pypi_modules_conflict=verdict,
                 pypi_conflict_build_log_extract=result.error or "",
                 image_version=image_version,
@@ -178,26 +202,40 @@ class Work:
 
         return self._running.start(name, environment.uuid, Job(Kind.CHECK, prepare, commit, "check_failed"))
 
-    async def _build(self, name: str, operation: str, wanted: Mapping[str, str]) -> tuple[str, BuildResult]:
+    async def _build(self, name: str, operation: str, wanted: Mapping[str, str]) -> tuple[str, _Built]:
         """Build an image with packages: its folder name (gone already when the build failed) and how it ended."""
         environment = self._environments.get(name)
-        image, log_id = secrets.token_hex(8), f"build-log-{operation.rpartition('/')[2]}"
+        image = secrets.token_hex(8)
         folder = self._environments.images(name) / image
-
-        def log(line: str) -> None:
-            self._logs.write_environment(name, log_id, line)
-
-        pip_conf = self._pip_conf(environment, log)
+        build, log = self._start_build(environment, operation)
+        problem: str | None = "the build was interrupted"
         try:
+            pip_conf = self._pip_conf(environment, log)
             result = await self._reality.build(
                 folder, account=account_of(environment), requirements=dict(wanted), pip_conf=pip_conf, log=log
             )
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if not result.succeeded:
-            shutil.rmtree(folder, ignore_errors=True)
-        return image, result
+            problem = None if result.succeeded else result.error or "the build failed"
+        finally:
+            if problem is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            if build is not None:
+                self._builds.finish(name.split("/")[1], build, problem)
+        return image, _Built(result, build)
+
+    def _start_build(self, environment: Any, operation: str) -> tuple[str | None, Callable[[str], None]]:
+        """Where a build runs: the id of its Cloud Build (Composer 2; None in the cluster), and what writes its log."""
+        name = environment.name
+        if not environment.config.software_config.image_version.startswith("composer-2"):
+            log_id = f"build-log-{operation.rpartition('/')[2]}"
+            return None, lambda line: self._logs.write_environment(name, log_id, line)
+        _, project, _, location, _, identifier = name.split("/")
+        tag = f"composer-{location}-{identifier}"
+        build = self._builds.start(project, self._number(project), account=account_of(environment), tag=tag)
+        return build, lambda line: self._logs.write_build(project, build, line)
+
+    def _number(self, project: str) -> str:
+        record = self._identity.project(project)
+        return str(record["projectNumber"]) if record else project
 
     def _discard(self, name: str) -> Callable[[str | None], None]:
         """Removes the image of a build that nobody uses."""
@@ -220,16 +258,20 @@ class Work:
         log("No custom pip.conf file found." if content is None else f"Using gs://{bucket}/config/pip/pip.conf")
         return content
 
-    def _build_error(self, name: str, reason: str | None) -> str:
-        middle = f"\n{reason.strip().rstrip('.')}. " if reason else ""
+    def _build_error(self, name: str, built: _Built) -> str:
+        middle = f"\n{built.result.error.strip().rstrip('.')}. " if built.result.error else ""
+        page, end = self._log_page(name, built), f"For detailed instructions see {_GUIDE}"
+        if built.build is not None:
+            return f"Failed to install PyPI packages. {middle}Check the Cloud Build log at {page} for details. {end}"
         return (
             f"Failed to install Python packages. {middle}Check the build logs for details. They can be found in the "
-            f"Environment logs {self._log_page(name)}. For detailed instructions see {_GUIDE}"
+            f"Environment logs {page}. {end}"
         )
 
-    def _log_page(self, name: str) -> str:
+    def _log_page(self, name: str, built: _Built) -> str:
         _, project, _, location, _, environment = name.split("/")
-        record = self._identity.project(project)
-        number = record["projectNumber"] if record else project
+        number = self._number(project)
+        if built.build is not None:
+            return f"https://console.cloud.google.com/cloud-build/builds/{built.build}?project={number}"
         page = f"https://console.cloud.google.com/composer/environments/detail/{location}/{environment}/logs"
         return f"{page}?project={number}&pageState=(%22logsQuery%22:(%22resource%22:%22in-cluster-build%22))"

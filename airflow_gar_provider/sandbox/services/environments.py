@@ -37,6 +37,9 @@ TRANSITIONS: Mapping[tuple[Any, str], Any] = {
     (State.UPDATING, "checked"): State.RUNNING,
     (State.UPDATING, "check_failed"): State.RUNNING,
     (State.UPDATING, "interrupted"): State.RUNNING,
+    (State.RUNNING, "save"): State.UPDATING,
+    (State.UPDATING, "saved"): State.RUNNING,
+    (State.UPDATING, "save_failed"): State.RUNNING,
     (State.RUNNING, "delete"): State.DELETING,
     (State.ERROR, "delete"): State.DELETING,
     (State.DELETING, "interrupted"): State.ERROR,
@@ -48,7 +51,8 @@ _IMAGE_VERSION = re.compile(
     r"composer-(?P<composer>[0-9]+(\.[0-9]+\.[0-9]+(-preview\.[0-9]+)?)?|latest)"
     r"-airflow-(?P<airflow>[0-9]+(\.[0-9]+(\.[0-9]+)?)?)(-build\.0)?"
 )
-_VERBS = {"check": "update"}
+_COMPOSER_2 = "2.16.0"
+_VERBS = {"check": "update", "save": "snapshot"}
 
 
 @dataclass(frozen=True)
@@ -79,16 +83,23 @@ def image_version() -> str:
 
 
 def resolved_image_version(asked: str) -> str:
-    """What a version or an alias (`composer-3-airflow-3.3`) stands for; INVALID_ARGUMENT for what is not here."""
+    """What a version or an alias (`composer-3-airflow-3.3`) stands for; INVALID_ARGUMENT for what is not here.
+
+    Every version of Composer 2 is here, with the one Airflow that the sandbox has: what differs is where it builds.
+    """
     match = _IMAGE_VERSION.fullmatch(asked)
     if match is None:
         text = f"The image version {asked} is not of the form composer-VERSION-airflow-VERSION."
         raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
     parts, own = match["airflow"].split("."), base_airflow().split(".")
-    if match["composer"] not in {"3", "latest"} or own[: len(parts)] != parts:
+    known = match["composer"] in {"3", "latest"} or match["composer"].startswith("2")
+    if not known or own[: len(parts)] != parts:
         text = f"The image version {asked} is not one that this sandbox has: it has {image_version()}."
         raise ApiError("INVALID_ARGUMENT", f"Found 1 problem:\n\t1) {text}")
-    return image_version()
+    if not match["composer"].startswith("2"):
+        return image_version()
+    number = match["composer"] if "." in match["composer"] else _COMPOSER_2
+    return f"composer-{number}-airflow-{base_airflow()}"
 
 
 def python_version() -> str:
@@ -154,8 +165,13 @@ class Environments:
         """A new environment, CREATING, without an image yet."""
         host = f"{_hash(str(name))}-dot-{name.location}.composer.googleusercontent.com"
         software = composer.SoftwareConfig(image_version=image_version(), python_version="3")
+        size = composer.EnvironmentConfig.EnvironmentSize.ENVIRONMENT_SIZE_SMALL
         if given is not None:
+            asked = given.config.software_config.image_version
+            software.image_version = resolved_image_version(asked or image_version())
+            size = given.config.environment_size or size
             software.env_variables.update(given.config.software_config.env_variables)
+            software.airflow_config_overrides.update(given.config.software_config.airflow_config_overrides)
         environment = composer.Environment(
             name=str(name),
             uuid=str(uuid.uuid4()),
@@ -168,7 +184,7 @@ class Environments:
                 airflow_uri=f"https://{host}",
                 software_config=software,
                 node_config=composer.NodeConfig(service_account=account),
-                environment_size=composer.EnvironmentConfig.EnvironmentSize.ENVIRONMENT_SIZE_SMALL,
+                environment_size=size,
             ),
         )
         self._inner.put(str(name), {"image": "", "host": host})

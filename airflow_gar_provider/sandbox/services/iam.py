@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..policies import Policies
 
 IAM_HOST = "iam.googleapis.com"
+_WRITABLE = {"displayName": "displayName", "display_name": "displayName", "description": "description"}
+"""The paths of an update mask, and the fields that they name."""
 _ACCOUNT_ID = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])")
 
 
@@ -35,8 +37,10 @@ class Iam:
             Route(f"{name}CreateServiceAccount", "POST", accounts, self.create_account),
             Route(f"{name}ListServiceAccounts", "GET", accounts, self.list_accounts),
             Route(f"{name}GetServiceAccount", "GET", one, self.get_account),
-            Route(f"{name}DeleteServiceAccount", "DELETE", one, None),
-            Route(f"{name}PatchServiceAccount", "PATCH", one, None),
+            Route(f"{name}DeleteServiceAccount", "DELETE", one, self.delete_account),
+            Route(f"{name}PatchServiceAccount", "PATCH", one, self.patch_account),
+            Route(f"{name}DisableServiceAccount", "POST", f"{one}:disable", self.disable_account),
+            Route(f"{name}EnableServiceAccount", "POST", f"{one}:enable", self.enable_account),
             Route(f"{name}GetIamPolicy", "POST", f"{one}:getIamPolicy", self.get_policy),
             Route(f"{name}SetIamPolicy", "POST", f"{one}:setIamPolicy", self.set_policy),
             Route(f"{name}TestIamPermissions", "POST", f"{one}:testIamPermissions", self.test_permissions),
@@ -82,7 +86,8 @@ class Iam:
             text = f"Service account {identifier} already exists within project projects/{project}."
             raise ApiError("ALREADY_EXISTS", text)
         account = body.get("serviceAccount") or {}
-        return self._identity.add_account(email, str(account.get("displayName", "")))
+        self._identity.add_account(email, str(account.get("displayName", "")))
+        return self._identity.change_account(email, description=str(account.get("description", "")) or None)
 
     async def list_accounts(self, call: JsonCall) -> Any:
         """serviceAccounts.list."""
@@ -93,6 +98,31 @@ class Iam:
     async def get_account(self, call: JsonCall) -> Any:
         """serviceAccounts.get."""
         return self._account(call, "iam.serviceAccounts.get")
+
+    async def patch_account(self, call: JsonCall) -> Any:
+        """serviceAccounts.patch: the display name and the description, as far as the mask names them."""
+        account, body = self._account(call, "iam.serviceAccounts.update"), await call.body()
+        paths = [path for path in re.split(r"[,\s]+", str(body.get("updateMask", ""))) if path]
+        if not paths or not set(paths) <= _WRITABLE.keys():
+            raise ApiError("INVALID_ARGUMENT", f"Invalid update mask: {', '.join(paths) or 'it is empty'}.")
+        wanted = body.get("serviceAccount") or {}
+        fields = {_WRITABLE[path]: str(wanted.get(_WRITABLE[path], "")) or None for path in paths}
+        return self._identity.change_account(account["email"], **fields)
+
+    async def delete_account(self, call: JsonCall) -> Any:
+        """serviceAccounts.delete: keys and tokens end, policies show it as deleted."""
+        account = self._account(call, "iam.serviceAccounts.delete")
+        self._identity.delete_account(account["email"])
+        self._policies.delete(account["name"])
+        self._policies.member_deleted(account["email"], account["uniqueId"])
+
+    async def disable_account(self, call: JsonCall) -> Any:
+        """serviceAccounts.disable: its tokens are refused, and it gets no new ones."""
+        self._identity.change_account(self._account(call, "iam.serviceAccounts.disable")["email"], disabled=True)
+
+    async def enable_account(self, call: JsonCall) -> Any:
+        """serviceAccounts.enable: its tokens are good again."""
+        self._identity.change_account(self._account(call, "iam.serviceAccounts.enable")["email"], disabled=None)
 
     async def get_policy(self, call: JsonCall) -> Any:
         """serviceAccounts.getIamPolicy."""

@@ -42,18 +42,16 @@ class Logs:
         failed, warned = any(word in text for word in _FAILURE_WORDS), text.startswith("WARNING")
         severity = "ERROR" if failed else "WARNING" if warned else "INFO"
         labels = {"project_id": project, "location": location, "environment_name": name}
-        moment = rfc3339(now())
-        self._sequence += 1
-        entry = {
-            "logName": f"projects/{project}/logs/{log_id}",
-            "resource": {"type": "cloud_composer_environment", "labels": labels},
-            "timestamp": moment,
-            "receiveTimestamp": moment,
-            "severity": severity,
-            "insertId": f"{self._sequence:012x}{secrets.token_hex(4)}",
-            "textPayload": text,
-        }
-        self._entries.put(f"{project}/{moment}/{entry['insertId']}", entry)
+        resource = {"type": "cloud_composer_environment", "labels": labels}
+        self._write_line(f"projects/{project}/logs/{log_id}", resource, severity, text)
+
+    def write_build(self, project: str, build: str, text: str) -> None:
+        """One line of a build of Cloud Build, whose lines have no severity of their own."""
+        resource = {"type": "build", "labels": {"project_id": project, "build_id": build, "build_trigger_id": ""}}
+        self._write_line(f"projects/{project}/logs/cloudbuild", resource, "INFO", text)
+
+    def _write_line(self, log: str, resource: dict[str, Any], severity: str, text: str) -> None:
+        self.write({"logName": log, "resource": resource, "severity": severity, "textPayload": text})
 
     def write(self, entry: dict[str, Any]) -> None:
         """One entry of a client, with the fields that the client left to Google."""

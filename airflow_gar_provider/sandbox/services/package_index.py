@@ -22,9 +22,10 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as FormRequest
 
-from ..errors import ApiError
+from ..errors import ApiError, ConnectionCut
 from ..identity import Principal
 from ..web import Answer, file_answer, text_answer
 from .registry import Content
@@ -69,6 +70,8 @@ class PackageIndex:
             return await self._answer(request)
         except ApiError as error:
             headers = {"www-authenticate": 'Basic realm="Artifact Registry"'} if error.http_status == 401 else {}
+            if error.retry_after is not None:
+                headers["retry-after"] = str(error.retry_after)
             return text_answer(error.message, error.http_status, headers)
 
     async def _answer(self, request: Request) -> Answer:
@@ -160,6 +163,8 @@ class PackageIndex:
         try:
             async with form_request.form(max_fields=5000, max_part_size=16 << 20) as form:
                 self._take(repository, form)
+        except ClientDisconnect as error:  # in the middle of its body: nothing is kept
+            raise ConnectionCut from error
         except MultiPartException as error:
             raise ApiError("INVALID_ARGUMENT", f"Invalid upload: {error.message}") from error
         except AssertionError as error:

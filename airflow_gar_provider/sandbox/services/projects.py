@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ApiError
+from ..errors import MISSING_CREDENTIALS, ApiError
 from ..jsonapi import JsonCall, Route
+from ..paging import page
 from ..policies import policy_from_json, policy_to_json
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Projects:
 
     def routes(self) -> list[Route]:
         """The methods of cloudresourcemanager.googleapis.com, v1 and v3."""
-        routes = []
+        routes = [Route("cloudresourcemanager.v1.projects.list", "GET", "/v1/projects", self.list_v1)]
         for version, verb in (("v1", "POST"), ("v3", "POST")):
             one, name = f"/{version}/projects/{{project}}", f"cloudresourcemanager.{version}.projects."
             get = self.get_v1 if version == "v1" else self.get_v3
@@ -52,6 +53,24 @@ class Projects:
         """projects.get, v1."""
         record = self._project(call, "get")
         return {**record, "name": record["projectId"], "lifecycleState": "ACTIVE"}
+
+    async def list_v1(self, call: JsonCall) -> Any:
+        """projects.list, v1: those that the caller may see; of the filters, the one that gcloud sends."""
+        text = call.request.parameter("filter") or ""
+        if text not in {"", "lifecycleState:ACTIVE"}:
+            raise ApiError("INVALID_ARGUMENT", f"The sandbox does not play the filter {text!r} of projects.list.")
+        if call.principal is None:
+            raise ApiError("UNAUTHENTICATED", MISSING_CREDENTIALS)
+        found = [record for _, record in self._identity.projects.items() if self._seen(call, record["projectId"])]
+        size, token = call.request.parameter("pageSize") or "0", call.request.parameter("pageToken") or ""
+        if not size.isdecimal():
+            raise ApiError("INVALID_ARGUMENT", f"Invalid value at 'page_size' (TYPE_INT32), {size!r}")
+        items, following = page(found, int(size), token)
+        shown = [{**record, "name": record["projectId"], "lifecycleState": "ACTIVE"} for record in items]
+        return {**({"projects": shown} if shown else {}), **({"nextPageToken": following} if following else {})}
+
+    def _seen(self, call: JsonCall, project: str) -> bool:
+        return self._policies.allows(call.principal, "resourcemanager.projects.get", f"projects/{project}")
 
     async def get_v3(self, call: JsonCall) -> Any:
         """projects.get, v3."""

@@ -123,6 +123,9 @@ class Registry:
         if content is not None:
             self.blobs.delete(content.blob)
             self._contents.delete(name)
+            repository = self.repositories.get(name.partition("/files/")[0])
+            repository.size_bytes -= content.size
+            self.repositories.put(repository.name, repository)
         self.files.delete(name)
 
     def delete_version(self, name: str) -> None:

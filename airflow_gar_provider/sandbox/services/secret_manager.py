@@ -18,8 +18,11 @@ from google.iam.v1 import iam_policy_pb2
 from ..clock import now
 from ..dispatch import methods_of
 from ..errors import ApiError, unplayed
+from ..fieldmask import apply_mask, read_path
 from ..paging import page
 from ..store import Messages
+from ..transcoding import unwrap
+from .secret_filter import matches
 
 if TYPE_CHECKING:
     from ..dispatch import Call, Method
@@ -32,6 +35,16 @@ SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
 _SECRET_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _PAYLOAD_LIMIT = 64 << 10
 _STATES = sm.SecretVersion.State
+_MUTABLE = (
+    "annotations",
+    "expire_time",
+    "labels",
+    "rotation",
+    "topics",
+    "ttl",
+    "version_aliases",
+    "version_destroy_ttl",
+)
 
 
 class SecretManager:
@@ -120,13 +133,27 @@ class SecretManager:
 
     async def list_secrets(self, call: Call, request: Any) -> Any:
         """secrets.list."""
-        if request.filter:
-            raise unplayed(f"{call.method} with a filter")
         parent = self._reach(call, request.parent, "secrets.list")
-        found = self._secrets.list(f"{parent}/secrets/")
+        every = self._secrets.list(f"{parent}/secrets/")
+        found = [secret for secret in every if matches(request.filter, secret, call.method)]
         items, token = page(found, request.page_size, request.page_token, maximum=25000)
         secrets = [self._outside(item) for item in items]
         return sm.ListSecretsResponse(secrets=secrets, next_page_token=token, total_size=len(found))
+
+    async def update_secret(self, call: Call, request: Any) -> Any:
+        """secrets.patch: the metadata that the mask names."""
+        secret = self._secret(call, request.secret.name, "secrets.update")
+        target = unwrap(secret)
+        paths = [read_path(path, target.DESCRIPTOR) for path in request.update_mask.paths]
+        for path in paths:
+            if path.field.split(".")[0] not in _MUTABLE:
+                raise ApiError("INVALID_ARGUMENT", f"Field {path.field} of a secret cannot be updated.")
+        if not paths:
+            raise ApiError("INVALID_ARGUMENT", "The update mask must be given.")
+        apply_mask(target, unwrap(request.secret), paths)
+        secret.etag = _etag(now())
+        self._secrets.put(secret.name, secret)
+        return self._outside(secret)
 
     async def delete_secret(self, call: Call, request: Any) -> Any:
         """secrets.delete: with every version."""
@@ -162,10 +189,8 @@ class SecretManager:
 
     async def list_secret_versions(self, call: Call, request: Any) -> Any:
         """versions.list, newest first."""
-        if request.filter:
-            raise unplayed(f"{call.method} with a filter")
         secret = self._secret(call, request.parent, "versions.list")
-        found = self._of(secret.name)[::-1]
+        found = [item for item in self._of(secret.name)[::-1] if matches(request.filter, item, call.method)]
         items, token = page(found, request.page_size, request.page_token, maximum=25000)
         versions = [self._outside(item) for item in items]
         return sm.ListSecretVersionsResponse(versions=versions, next_page_token=token, total_size=len(found))

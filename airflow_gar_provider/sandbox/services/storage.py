@@ -1,6 +1,6 @@
 """Cloud Storage's JSON API: buckets, objects, uploads of every kind, preconditions, ranges, copies.
 
-Not played: ACLs, notifications, compose, soft delete, HMAC, the XML API.
+Not played: ACLs, notifications, soft delete, HMAC, the XML API.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ..web import Request
     from .storage_objects import Buckets
 
-HOST = re.compile(r"(storage|www)\.googleapis\.com")
+HOST = re.compile(r"storage\.googleapis\.com")
+WEB_HOST = "www.googleapis.com"
+"""The API's other host, which it shares."""
 _REASONS = {
     304: "notModified",
     400: "invalid",
@@ -85,6 +87,8 @@ class Storage:
             Route("storage.objects.patch", "PATCH", one, methods.patch_object),
             Route("storage.objects.rewrite", "POST", f"{one}/rewriteTo/{target}", methods.rewrite_object),
             Route("storage.objects.copy", "POST", f"{one}/copyTo/{target}", methods.copy_object),
+            Route("storage.objects.compose", "POST", f"{one}/compose", methods.compose_object),
+            Route("storage.managedFolders.list", "GET", f"{bucket}/managedFolders", buckets.list_managed_folders),
         ]
 
 

@@ -10,7 +10,7 @@ from ..paging import page
 from ..policies import policy_from_json, policy_to_json
 from ..web import Answer
 from .storage_access import listing, number, shown
-from .storage_conditions import Conditions
+from .storage_conditions import PRECONDITION, Conditions
 
 if TYPE_CHECKING:
     from ..identity import Identity
@@ -103,6 +103,11 @@ class BucketMethods:
             "locationType": "region",
         }
 
+    async def list_managed_folders(self, call: JsonCall) -> Any:
+        """managedFolders.list: none, ever; gcloud asks before it deletes a bucket with all that is in it."""
+        self._access.reach(call, "storage.managedFolders.list", kind="bucket")
+        return listing("storage#managedFolders", "items", [], "")
+
     async def get_iam_policy(self, call: JsonCall) -> Any:
         """buckets.getIamPolicy."""
         bucket = self._access.reach(call, "storage.buckets.getIamPolicy", kind="bucket")
@@ -112,7 +117,14 @@ class BucketMethods:
         """buckets.setIamPolicy."""
         bucket = self._access.reach(call, "storage.buckets.setIamPolicy", kind="bucket")
         policy = policy_from_json({name: value for name, value in (await call.body()).items() if name in _POLICY})
-        return {"kind": "storage#policy", **policy_to_json(self._policies.set(f"buckets/{bucket['name']}", policy))}
+        try:
+            written = self._policies.set(f"buckets/{bucket['name']}", policy)
+        except ApiError as error:
+            if error.code != "ABORTED":
+                raise
+            # Elsewhere 409; gsutil, which reads again and retries, knows 412.
+            raise ApiError("FAILED_PRECONDITION", PRECONDITION, http_status=412) from error
+        return {"kind": "storage#policy", **policy_to_json(written)}
 
     async def test_permissions(self, call: JsonCall) -> Any:
         """buckets.testIamPermissions."""

@@ -193,6 +193,13 @@ class Buckets:
         self._objects.put(f"{bucket}/{name}", record)
         return record
 
+    def composed(self, bucket: str, name: str, count: int) -> dict[str, Any]:
+        """Mark a live object as made of others: it has a count, and no MD5."""
+        record = {field: value for field, value in self.object(bucket, name).items() if field != "md5Hash"}
+        record["componentCount"] = count
+        self._objects.put(f"{bucket}/{name}", record)
+        return record
+
     def _retire(self, record: Mapping[str, Any]) -> None:
         """The live version is live no more: kept in a bucket with versioning, gone in any other."""
         if self.versioned(record["bucket"]):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ..errors import ApiError
-from ..web import Answer
+from ..web import Answer, json_answer
 from .storage_conditions import Conditions
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Uploads:
     def __init__(self, buckets: Buckets) -> None:
         self._blobs = buckets.blobs
         self._sessions: dict[str, _Session] = {}
+        self._finished: dict[str, dict[str, Any]] = {}
 
     async def begin(self, request: Request, bucket: str, kind: str) -> Upload | Answer:
         """The first request of an upload."""
@@ -107,7 +108,11 @@ class Uploads:
         return identifier, session
 
     async def resume(self, request: Request) -> Upload | Answer:
-        """One chunk; the object's parts when it was the last."""
+        """One chunk; the object's parts when it was the last; the object when that has been told before."""
+        finished = self._finished.get(request.query.get("upload_id", ""))
+        if finished is not None:
+            # The last answer was lost: the client asks how far its upload is.
+            return json_answer(finished)
         identifier, session = self._session(request)
         header = request.header("content-range")
         start, total = _content_range(header, session.size)
@@ -123,6 +128,10 @@ class Uploads:
             return Answer(308, headers=headers)
         del self._sessions[identifier]
         return Upload(session.name, session.blob, session.settings, session.conditions)
+
+    def finish(self, request: Request, written: dict[str, Any]) -> None:
+        """Remember what an upload became."""
+        self._finished[request.query["upload_id"]] = written
 
     def cancel(self, request: Request) -> None:
         """Forget an upload."""

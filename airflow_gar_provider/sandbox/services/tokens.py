@@ -15,6 +15,7 @@ from ..web import Answer, json_answer
 from .iam import IAM_HOST
 
 if TYPE_CHECKING:
+    from ..id_tokens import IdTokens
     from ..identity import Identity
     from ..policies import Policies
 
@@ -27,20 +28,25 @@ _MAXIMUM_LIFETIME = 3600
 class Tokens:
     """The token endpoint and impersonation."""
 
-    def __init__(self, identity: Identity, policies: Policies) -> None:
+    def __init__(self, identity: Identity, policies: Policies, id_tokens: IdTokens) -> None:
         self._identity = identity
+        self._id_tokens = id_tokens
         self._policies = policies
 
     def endpoint_routes(self) -> list[Route]:
         """The methods of oauth2.googleapis.com."""
         return [Route("oauth2.token", "POST", "/token", self.token)]
 
+    def certificate_routes(self) -> list[Route]:
+        """The paths of www.googleapis.com with which ID tokens are checked."""
+        return [Route("oauth2.certs", "GET", "/oauth2/v1/certs", self.certificates)]
+
     def credentials_routes(self) -> list[Route]:
         """The methods of iamcredentials.googleapis.com."""
         one, name = "/v1/projects/{project}/serviceAccounts/{account}", "google.iam.credentials.v1.IAMCredentials."
         return [
             Route(f"{name}GenerateAccessToken", "POST", f"{one}:generateAccessToken", self.generate),
-            Route(f"{name}GenerateIdToken", "POST", f"{one}:generateIdToken", None),
+            Route(f"{name}GenerateIdToken", "POST", f"{one}:generateIdToken", self.generate_id_token),
             Route(f"{name}SignBlob", "POST", f"{one}:signBlob", None),
             Route(f"{name}SignJwt", "POST", f"{one}:signJwt", None),
             Route(f"{name}GetAllowedLocations", "GET", f"{one}/allowedLocations", self.allowed_locations),
@@ -57,26 +63,47 @@ class Tokens:
             return _grant_error("invalid_grant", "Invalid JWT Signature.")
         if claims.get("aud") not in {f"https://{ENDPOINT_HOST}/token", "https://www.googleapis.com/oauth2/v4/token"}:
             return _grant_error("invalid_grant", "Invalid JWT: audience is not the token endpoint.")
+        if self._identity.disabled(str(claims["iss"])):
+            return _grant_error("invalid_grant", "Invalid grant: account disabled.")
+        if "target_audience" in claims:
+            # An ID token instead of an access token: gcloud asks for both when an account is activated.
+            return {"id_token": self._id_tokens.issue(str(claims["iss"]), str(claims["target_audience"]))}
         token = self._identity.issue_token(str(claims["iss"]))
         return {"access_token": token.value, "expires_in": int(token.expires - time.time()), "token_type": "Bearer"}
+
+    async def certificates(self, call: JsonCall) -> Any:
+        """The certificates of the keys that sign ID tokens."""
+        return self._id_tokens.certificates()
+
+    async def generate_id_token(self, call: JsonCall) -> Any:
+        """serviceAccounts.generateIdToken: along a chain like an access token."""
+        body, target = await call.body(), call.variables["account"]
+        if not body.get("audience"):
+            raise ApiError("INVALID_ARGUMENT", "Request must contain an audience.")
+        self._follow(call, body, "getOpenIdToken")
+        include = bool(body.get("includeEmail"))
+        return {"token": self._id_tokens.issue(target, str(body["audience"]), include_email=include)}
 
     async def generate(self, call: JsonCall) -> Any:
         """serviceAccounts.generateAccessToken: each account of the chain must be allowed on the next."""
         body, target = await call.body(), call.variables["account"]
-        chain = [str(name).rpartition("/")[2] for name in body.get("delegates") or []] + [target]
         if not body.get("scope"):
             raise ApiError("INVALID_ARGUMENT", "Request must contain at least one scope.")
         lifetime = str(body.get("lifetime") or "3600s")
         match = re.fullmatch(r"(\d+)(\.\d+)?s", lifetime)
         if match is None or not 0 < int(match.group(1)) <= _MAXIMUM_LIFETIME:
             raise ApiError("INVALID_ARGUMENT", f"The access token lifetime {lifetime} cannot exceed 3600s.")
-        principal = call.principal
-        for position, account in enumerate(chain):
-            last = position == len(chain) - 1
-            self._allow(principal, account, "getAccessToken" if last else "implicitDelegation")
-            principal = Principal(account)
+        self._follow(call, body, "getAccessToken")
         token = self._identity.issue_token(target, timedelta(seconds=int(match.group(1))))
         return {"accessToken": token.value, "expireTime": _seconds(token.expires)}
+
+    def _follow(self, call: JsonCall, body: dict[str, Any], verb: str) -> None:
+        """Every account of the chain may delegate to the next, and the last one may do `verb` for the target."""
+        chain = [str(name).rpartition("/")[2] for name in body.get("delegates") or []] + [call.variables["account"]]
+        principal = call.principal
+        for position, account in enumerate(chain):
+            self._allow(principal, account, verb if position == len(chain) - 1 else "implicitDelegation")
+            principal = Principal(account)
 
     def _allow(self, principal: Principal | None, account: str, verb: str) -> None:
         permission = f"iam.serviceAccounts.{verb}"
@@ -85,7 +112,7 @@ class Tokens:
         resource = f"projects/{project}/serviceAccounts/{account}"
         text = f"Permission '{permission}' denied on resource (or it may not exist)."
         self._policies.require(principal, permission, resource, service=IAM_HOST, message=text)
-        if record is None:
+        if record is None or self._identity.disabled(account):
             raise permission_denied(text, permission=permission, resource=resource, service=IAM_HOST)
 
     async def allowed_locations(self, call: JsonCall) -> Any:
