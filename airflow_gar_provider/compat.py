@@ -5,35 +5,108 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator, BaseOperatorLink, Context
-    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.sdk import (
+        Asset,
+        AssetAlias,
+        BaseOperator,
+        BaseOperatorLink,
+        BaseSensorOperator,
+        Context,
+        Param,
+        TaskGroup,
+    )
+    from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+    from airflow.sdk.log import mask_secret
+    from airflow.triggers.base import BaseEventTrigger
 else:
     try:
-        from airflow.sdk import BaseOperator, BaseOperatorLink, Context
+        from airflow.sdk import (
+            Asset,
+            AssetAlias,
+            BaseOperator,
+            BaseOperatorLink,
+            BaseSensorOperator,
+            Context,
+            Param,
+            TaskGroup,
+        )
+        from airflow.triggers.base import BaseEventTrigger
     except ImportError:  # Airflow 2.11
+        from airflow.datasets import Dataset as Asset
+        from airflow.datasets import DatasetAlias as AssetAlias
         from airflow.models.baseoperator import BaseOperator
         from airflow.models.baseoperatorlink import BaseOperatorLink
+        from airflow.models.param import Param
+        from airflow.sensors.base import BaseSensorOperator
+        from airflow.triggers.base import BaseTrigger as BaseEventTrigger  # it has no watchers: nothing starts one
         from airflow.utils.context import Context
+        from airflow.utils.task_group import TaskGroup
     try:
-        from airflow.sdk.exceptions import AirflowFailException
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
     except ImportError:  # before 3.2
-        from airflow.exceptions import AirflowFailException
+        from airflow.exceptions import AirflowFailException, AirflowSkipException
+    try:
+        from airflow.sdk.log import mask_secret
+    except ImportError:  # Airflow 2.11
+        from airflow.utils.log.secrets_masker import mask_secret
+    try:
+        from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+    except ImportError:  # before 3.3
+        RetryDecision = RetryPolicy = None
 
+import airflow
 from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 __all__ = [
     "AirflowFailException",
+    "AirflowSkipException",
+    "Asset",
+    "AssetAlias",
+    "BaseEventTrigger",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
     "BaseTrigger",
     "Context",
+    "Param",
+    "RetryDecision",
+    "RetryPolicy",
+    "TaskGroup",
     "TriggerEvent",
+    "approval_operator",
+    "counts_deferred_tasks",
     "default_deferrable",
+    "mask_secret",
     "read_xcom",
+    "stats",
 ]
 
 default_deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
+
+counts_deferred_tasks: bool = tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 2)
+"""Whether `max_active_tis_per_dagrun` counts deferred tasks: before 3.2 a limit of two let four be deferred (tried)."""
+
+
+def approval_operator() -> Any:
+    """Airflow's ApprovalOperator; None before 3.1."""
+    try:
+        from airflow.providers.standard.operators.hitl import ApprovalOperator  # noqa: PLC0415
+    except Exception as error:  # before 3.1 its module raises an error of its own, which only a newer Airflow has
+        if isinstance(error, ImportError) or type(error).__name__ == "AirflowOptionalProviderFeatureException":
+            return None
+        raise
+    return ApprovalOperator
+
+
+def stats() -> Any:
+    """Airflow's metrics client."""
+    try:
+        from airflow.sdk.observability.stats import Stats  # noqa: PLC0415
+    except ImportError:  # before 3.2
+        from airflow.stats import Stats  # noqa: PLC0415
+    return Stats
 
 
 def read_xcom(ti_key: Any, key: str) -> Any:  # a TaskInstanceKey of either Airflow; XCom holds any JSON

@@ -7,7 +7,10 @@
     │   ├── InvalidNameError          a resource name
     │   ├── InvalidRequirementError   a requirement that Composer would refuse
     │   ├── InvalidWheelError         a file that is no publishable wheel
-    │   └── InvalidPipConfError       a pip.conf that pip itself cannot read
+    │   ├── FileChangedError          a file that changed between its check and the end of its upload
+    │   ├── InvalidPipConfError       a pip.conf that pip itself cannot read
+    │   ├── InvalidKeyError           what is no service account's key file
+    │   └── InvalidFleetError         a fleet file, with the lines at fault
     ├── BuildFailedError          a source tree that did not become a wheel
     ├── RegistryError
     │   ├── RepositoryMismatchError   a repository of another format or mode
@@ -18,11 +21,21 @@
     │   ├── AccessDeniedError
     │   ├── ConcurrentChangeError     somebody else changed it in between
     │   └── UnavailableError          429, 5xx, a lost connection
+    ├── PinsUnknownError          environments that cannot be read, so nothing of what they need was deleted
     ├── EnvironmentNotReadyError  an environment that is not RUNNING
+    ├── PreflightError            what was found before a build was spent on it; nothing was changed
+    ├── ResolverError             pip could not be asked before the update, or found no answer; nothing was changed
     ├── InstallFailedError        Composer's build of the new image failed: cause, evidence, remedy
+    ├── HeldVersionError          a version that was rolled back in this environment, and is held there
+    ├── PostponedError            tasks still run in the environment, so it was not updated
     ├── VerificationError         the update ended well, but the environment does not have what was wanted
+    ├── RolledBackError           the verification failed, and the environment has its old packages again
+    ├── RollbackFailedError       the verification failed, and so did the way back
     ├── OperationTimeoutError     the operation did not end in time
     ├── InterruptedWaitError      the task was killed while it waited
+    ├── NoClientError             the connection yields no Google client
+    ├── ChangedSincePlanError     what a rollout's plan was computed from is not there any more
+    ├── RolloutFailedError        a rollout, or a stage of it, did not come to what was planned
     └── EnvironmentDagError       a DAG in the environment did not run, or failed
 
 Every error says what happened, to which resource, and what to do next; `retryable` says whether trying again can help.
@@ -30,7 +43,8 @@ Every error says what happened, to which resource, and what to do next; `retryab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 
 class GarProviderError(Exception):
@@ -97,12 +111,35 @@ class InvalidWheelError(InvalidInputError):
         super().__init__(
             f"{file} cannot be published:\n" + "\n".join(f"  - {problem}" for problem in self.problems),
             resource=file,
-            remedy="build it again (BuildWheelOperator, or `python -m build`); do not rename wheels by hand",
+            remedy="nothing was sent: cure each point; a damaged or mislabelled file is built again "
+            "(BuildWheelOperator, or `python -m build`), never renamed by hand",
         )
+
+
+class FileChangedError(InvalidInputError):
+    """A file changed between its check and the end of its upload. The registry was not given the whole of it."""
+
+    retryable = True
 
 
 class InvalidPipConfError(InvalidInputError):
     """A pip.conf that pip itself refuses; it was not touched."""
+
+
+class InvalidKeyError(InvalidInputError):
+    """What was given as a service account's key is none; the message quotes nothing of it."""
+
+
+class InvalidFleetError(InvalidInputError):
+    """A fleet's definition that cannot be used; `problems` has a line for each, with the line of the file."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            f"{source} does not describe a fleet:\n" + "\n".join(f"  - {problem}" for problem in self.problems),
+            resource=source,
+            remedy="correct the file; its form is described by fleet.schema.json in this package",
+        )
 
 
 class BuildFailedError(GarProviderError):
@@ -118,25 +155,29 @@ class RepositoryMismatchError(RegistryError):
 
 
 class ContentConflictError(RegistryError):
-    """The registry has other content under the same file name. Files there cannot be overwritten."""
+    """The registry has other content under the same file names. Files there cannot be overwritten.
 
-    def __init__(self, file: str, *, repository: str, ours: str, theirs: str) -> None:
-        self.file = file
-        self.ours = ours
-        self.theirs = theirs
+    `conflicts`: file name, SHA-256 of ours, SHA-256 in the registry (empty when it tells none), for each.
+    """
+
+    def __init__(self, conflicts: Sequence[tuple[str, str, str]], *, repository: str) -> None:
+        self.conflicts = tuple(conflicts)
+        names = ", ".join(file for file, _, _ in self.conflicts)
         super().__init__(
-            f"{file} is already in the registry with other content",
+            f"{names} {'is' if len(self.conflicts) == 1 else 'are'} already in the registry with other content",
             resource=repository,
             remedy="raise the version and publish again: a published version is never replaced",
         )
 
     def details(self) -> list[str]:
-        """Add both hashes."""
-        return [
-            f"  SHA-256 of this file:        {self.ours}",
-            f"  SHA-256 in the registry:     {self.theirs}",
-            *super().details(),
-        ]
+        """Add both hashes of every file."""
+        lines = []
+        for file, ours, theirs in self.conflicts:
+            if len(self.conflicts) > 1:
+                lines.append(f"  {file}")
+            lines.append(f"  SHA-256 of this file:        {ours}")
+            lines.append(f"  SHA-256 in the registry:     {theirs or 'unknown'}")
+        return [*lines, *super().details()]
 
 
 class NotConfirmedError(RegistryError):
@@ -185,6 +226,22 @@ class UnavailableError(GoogleApiError):
     """429, 5xx, or a connection that broke."""
 
     retryable = True
+    retry_after: float | None = None
+    """Seconds that Google asked to wait (Retry-After), or None."""
+
+
+class PinsUnknownError(GarProviderError):
+    """Environments could not be read, so it is not known which versions they need. Nothing was deleted."""
+
+    def __init__(self, causes: Mapping[str, GoogleApiError]) -> None:
+        self.causes = dict(causes)
+        self.retryable = all(cause.retryable for cause in self.causes.values())
+        lines = "".join(f"\n  - {name}: {cause.what}" for name, cause in self.causes.items())
+        super().__init__(
+            f"nothing was deleted: it is not known what these environments need:{lines}",
+            remedy="let the caller read them (composer.environments.get), take them off the list, or ignore them "
+            "(ignore_unreadable_environments=True)",
+        )
 
 
 class EnvironmentNotReadyError(GarProviderError):
@@ -194,6 +251,48 @@ class EnvironmentNotReadyError(GarProviderError):
         self.state = state
         self.retryable = retryable
         super().__init__(f"the environment is in state {state}", resource=environment, remedy=remedy)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a look before the update found to be wrong."""
+
+    check: str
+    """Which check found it, a word of `core.preflight.CHECKS`: by this name it can be skipped."""
+    text: str
+    """What is wrong, in one sentence."""
+    remedy: str
+    """What to do about it."""
+    retryable: bool = False
+    """Whether it can cure itself."""
+
+
+class PreflightError(GarProviderError):
+    """What would make the update fail, all of it, found before a build of many minutes. Nothing was changed."""
+
+    def __init__(self, environment: str, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        self.retryable = all(finding.retryable for finding in self.findings)
+        self.checks = tuple(dict.fromkeys(finding.check for finding in self.findings))
+        super().__init__(
+            "the update would fail, so it was not begun:\n"
+            + "\n".join(f"  - {f.check}: {f.text}\n    next: {f.remedy}" for f in self.findings),
+            resource=environment,
+            remedy=f"cure each finding; a check that is wrong here can be skipped by its name "
+            f"(skip_checks={list(self.checks)})",
+        )
+
+    def as_result(self) -> dict[str, object]:
+        """Add the findings."""
+        return {
+            **super().as_result(),
+            "environment": self.resource,
+            "findings": [{"check": f.check, "text": f.text, "remedy": f.remedy} for f in self.findings],
+        }
+
+
+class ResolverError(GarProviderError):
+    """pip could not be asked whether the packages agree, or found no answer in time. Nothing was changed."""
 
 
 class InstallFailedError(GarProviderError):
@@ -252,6 +351,72 @@ class VerificationError(GarProviderError):
     """The environment does not have what the successful update should have given it."""
 
 
+class HeldVersionError(GarProviderError):
+    """Versions that were rolled back in this environment; `held` has a line for each. Nothing was changed."""
+
+    def __init__(self, environment: str, held: Sequence[str]) -> None:
+        self.held = tuple(held)
+        super().__init__(
+            "these versions were rolled back in this environment and are held there:\n"
+            + "\n".join(f"  - {line}" for line in self.held),
+            resource=environment,
+            remedy="publish and require a corrected version; to try this one again, set ignore_hold=True, or release "
+            "it (steps.hold.release, or delete its object below data/gar/holds/ in the environment's bucket)",
+        )
+
+
+class PostponedError(GarProviderError):
+    """Tasks still run in the environment that an update would end. Nothing was changed; `tasks` has a line for each."""
+
+    retryable = True
+
+    def __init__(self, environment: str, tasks: Sequence[str], *, waited: float) -> None:
+        self.tasks = tuple(tasks)
+        super().__init__(
+            f"the update is postponed: {len(self.tasks)} task(s) still run after {waited:.0f} s:\n"
+            + "\n".join(f"  - {line}" for line in self.tasks),
+            resource=environment,
+            remedy='run this task again when they have ended, raise `drain`, or set drain_action="go", which ends them',
+        )
+
+
+class RolledBackError(GarProviderError):
+    """The verification failed and the rollback ended well: both are told. `failure` is what the verification said."""
+
+    def __init__(self, environment: str, *, failure: str, restored: Sequence[str], held: Sequence[str]) -> None:
+        self.failure = failure
+        self.restored = tuple(restored)
+        self.held = tuple(held)
+        super().__init__(
+            f"{failure}\nIt was rolled back: {'; '.join(restored) or 'nothing had to be restored'}",
+            resource=environment,
+            remedy="correct the package, publish it as a new version and install that"
+            + (f"; {', '.join(held)} will not be installed here again until released (ignore_hold)" if held else ""),
+        )
+
+    def as_result(self) -> dict[str, object]:
+        """The outcome is `rolled_back`, with both facts."""
+        facts = {"failure": self.failure, "restored": list(self.restored), "held": list(self.held)}
+        return {**super().as_result(), "outcome": "rolled_back", "environment": self.resource, **facts}
+
+
+class RollbackFailedError(GarProviderError):
+    """The verification failed, and the update that was to restore the packages failed too. Another try goes on."""
+
+    retryable = True
+
+    def __init__(self, environment: str, *, failure: str, reason: str, operation: str) -> None:
+        self.failure = failure
+        self.reason = reason
+        self.operation = operation
+        super().__init__(
+            f"{failure}\nIts rollback failed as well: {reason}",
+            resource=environment,
+            remedy="the environment keeps the new packages; run this task again to go on with the rollback, or restore "
+            "them by hand",
+        )
+
+
 class OperationTimeoutError(GarProviderError):
     """The operation is still running. It cannot be cancelled; a later try follows it."""
 
@@ -260,6 +425,20 @@ class OperationTimeoutError(GarProviderError):
 
 class InterruptedWaitError(GarProviderError):
     """The task was killed while it waited: by a worker's shutdown, say. Another try goes on where this one was."""
+
+    retryable = True
+
+
+class ChangedSincePlanError(GarProviderError):
+    """An environment, or a published file, is not what the rollout's plan was computed from. Nothing was changed."""
+
+
+class RolloutFailedError(GarProviderError):
+    """A rollout, or a stage of it, did not come to what was planned; every environment is named."""
+
+
+class NoClientError(GarProviderError):
+    """The connection, or whom to impersonate, yields no Google client. It may have been edited a moment ago."""
 
     retryable = True
 

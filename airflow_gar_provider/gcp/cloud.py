@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from airflow_gar_provider.gcp.artifact_registry import ArtifactRegistry
     from airflow_gar_provider.gcp.composer import Composer
     from airflow_gar_provider.gcp.environment_airflow import EnvironmentAirflow
+    from airflow_gar_provider.gcp.iam import Iam
     from airflow_gar_provider.gcp.logs import Logs
+    from airflow_gar_provider.gcp.package_index import PackageIndex
+    from airflow_gar_provider.gcp.secret_manager import SecretManager
     from airflow_gar_provider.gcp.session import Session
     from airflow_gar_provider.gcp.storage import Storage
 
@@ -48,6 +51,31 @@ class Cloud:
         from airflow_gar_provider.gcp.logs import Logs  # noqa: PLC0415
 
         return Logs(self.session)
+
+    @cached_property
+    def iam(self) -> Iam:
+        """Keys of service accounts."""
+        from airflow_gar_provider.gcp.iam import Iam  # noqa: PLC0415
+
+        return Iam(self.session)
+
+    @cached_property
+    def secret_manager(self) -> SecretManager:
+        """What secrets hold."""
+        from airflow_gar_provider.gcp.secret_manager import SecretManager  # noqa: PLC0415
+
+        return SecretManager(self.session)
+
+    @cached_property
+    def package_index(self) -> PackageIndex:
+        """What pip sees of a repository, and where uploads go."""
+        from airflow_gar_provider.gcp.package_index import PackageIndex  # noqa: PLC0415
+
+        return PackageIndex(self.session)
+
+    def as_account(self, service_account: str) -> Cloud:
+        """Google Cloud as a service account sees it; calls raise AccessDeniedError where it may not be impersonated."""
+        return Cloud(self.session.impersonate(service_account))
 
     def airflow_of(self, environment: Environment) -> EnvironmentAirflow:
         """The Airflow inside an environment."""

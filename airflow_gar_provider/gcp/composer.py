@@ -42,19 +42,33 @@ class Composer:
             remedy="look at its name, project and location; the caller needs composer.environments.get "
             "(roles/composer.admin or roles/composer.user)",
         ):
-            found = self._client.get_environment(name=str(name), retry=RETRY, timeout=CALL_TIMEOUT)
-        config = found.config
-        # The bucket is missing in `storage_config` of old environments; gcloud reads the DAG prefix.
-        bucket = found.storage_config.bucket or config.dag_gcs_prefix.removeprefix("gs://").split("/")[0]
-        return Environment(
-            name=name,
-            state=found.state.name,
-            bucket=bucket,
-            service_account=config.node_config.service_account,
-            airflow_uri=config.airflow_uri,
-            image_version=config.software_config.image_version,
-            packages=dict(config.software_config.pypi_packages),
-        )
+            return _environment(self._client.get_environment(name=str(name), retry=RETRY, timeout=CALL_TIMEOUT))
+
+    def list_environments(self, parent: str) -> list[Environment]:
+        """All environments of a location (`projects/P/locations/L`)."""
+        with google_errors(
+            "list environments",
+            resource=parent,
+            remedy="the caller needs composer.environments.list (roles/composer.user)",
+        ):
+            request = composer.ListEnvironmentsRequest(parent=parent, page_size=1000)
+            found = self._client.list_environments(request, retry=RETRY, timeout=CALL_TIMEOUT)
+            return [_environment(environment) for environment in found]
+
+    def image_versions(self, parent: str) -> dict[str, tuple[str, ...]]:
+        """The images of a location (`projects/P/locations/L`) and their Pythons, past releases included.
+
+        The same for every environment of the location: for many environments, ask once.
+        """
+        with google_errors(
+            "list Composer's image versions",
+            resource=parent,
+            remedy="the caller needs composer.imageversions.list (roles/composer.user)",
+        ):
+            client = composer.ImageVersionsClient(credentials=self._session.credentials, transport="grpc")
+            request = composer.ListImageVersionsRequest(parent=parent, page_size=1000, include_past_releases=True)
+            found = client.list_image_versions(request, retry=RETRY, timeout=CALL_TIMEOUT)
+            return {image.image_version_id: tuple(image.supported_python_versions) for image in found}
 
     def update_packages(self, name: EnvironmentName, patch: Patch) -> Operation:
         """Begin an update of the package list. An environment that is UPDATING answers FAILED_PRECONDITION."""
@@ -82,26 +96,36 @@ class Composer:
 
     def list_operations(self, environment: EnvironmentName) -> Iterator[Operation]:
         """Operations of one environment, newest first (the API's filter is not documented: filtered here)."""
-        with google_errors("list operations", resource=environment.parent):
-            request = operations_pb2.ListOperationsRequest(name=environment.parent, page_size=100)
-            while True:
-                page = self._client.list_operations(request, retry=RETRY, timeout=CALL_TIMEOUT)
-                for found in map(_operation, page.operations):
-                    if found.resource == str(environment):
-                        yield found
-                if not page.next_page_token:
-                    return
-                request.page_token = page.next_page_token
+        page_token = ""
+        while True:
+            page, page_token = self.operations_page(environment.parent, page_token)
+            yield from (found for found in page if found.resource == str(environment))
+            if not page_token:
+                return
+
+    def operations_page(self, parent: str, page_token: str = "") -> tuple[list[Operation], str]:
+        """One page of a location's operations, newest first, and the token of the next one; empty for the last."""
+        with google_errors("list operations", resource=parent, remedy="the caller needs composer.operations.list"):
+            request = operations_pb2.ListOperationsRequest(name=parent, page_size=100, page_token=page_token)
+            page = self._client.list_operations(request, retry=RETRY, timeout=CALL_TIMEOUT)
+            return [_operation(found) for found in page.operations], page.next_page_token
 
     def pip_list(self, name: EnvironmentName) -> str:
         """What `pip list` prints in the environment, asked as `gcloud composer environments list-packages` asks."""
+        return self._list_packages(name, "pip list")
+
+    def pip_tree(self, name: EnvironmentName) -> str:
+        """What `pipdeptree` prints there: what each package requires (`list-packages --tree`)."""
+        return self._list_packages(name, "pipdeptree")
+
+    def _list_packages(self, name: EnvironmentName, subcommand: str) -> str:
         with google_errors(
             "list the packages that are installed in the environment",
             resource=str(name),
             remedy="the caller needs composer.environments.executeAirflowCommand",
         ):
             command = composer.ExecuteAirflowCommandRequest(
-                environment=str(name), command="list-packages", subcommand="pip list"
+                environment=str(name), command="list-packages", subcommand=subcommand
             )
             begun = self._client.execute_airflow_command(command, timeout=CALL_TIMEOUT)
             if begun.error:
@@ -129,8 +153,24 @@ class Composer:
             wait = min(wait * 1.5, 10.0)
         if answer.exit_info.exit_code:
             text = answer.exit_info.error or "\n".join(lines[-5:])
-            raise GoogleApiError(f"`pip list` failed in the environment: {text}", resource=str(name))
+            raise GoogleApiError(f"the list of packages failed in the environment: {text}", resource=str(name))
         return "\n".join(lines)
+
+
+def _environment(found: composer.Environment) -> Environment:
+    config = found.config
+    # The bucket is missing in `storage_config` of old environments; gcloud reads the DAG prefix.
+    bucket = found.storage_config.bucket or config.dag_gcs_prefix.removeprefix("gs://").split("/")[0]
+    return Environment(
+        name=EnvironmentName.parse(found.name),
+        state=found.state.name,
+        bucket=bucket,
+        service_account=config.node_config.service_account,
+        airflow_uri=config.airflow_uri,
+        image_version=config.software_config.image_version,
+        packages=dict(config.software_config.pypi_packages),
+        labels=dict(found.labels),
+    )
 
 
 def _operation(found: operations_pb2.Operation) -> Operation:

@@ -7,13 +7,17 @@ both but for `logical_date`, which v2 wants to be present.
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
 from airflow_gar_provider.core.environment import Environment
+from airflow_gar_provider.core.environment_dag import BrokenFile
 from airflow_gar_provider.errors import GarProviderError, NotFoundError
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors
 
@@ -37,12 +41,53 @@ class EnvironmentAirflow:
 
     def import_errors(self) -> dict[str, str]:
         """File -> the error that its import ended in."""
-        found = self._call("GET", "/importErrors?limit=100", "read import errors")
-        return {error["filename"]: error["stack_trace"] for error in found["import_errors"]}
+        return {broken.file: broken.trace for broken in self.broken_files()}
 
-    def start_run(self, dag_id: str, run_id: str, conf: Mapping[str, Any]) -> None:
-        """Start a run under a name of ours; one of that name that exists already is followed, not started again."""
-        body: dict[str, Any] = {"dag_run_id": run_id, "conf": dict(conf)}
+    def broken_files(self) -> list[BrokenFile]:
+        """The files that cannot be imported."""
+        found = self._all("/importErrors?", "import_errors", "read import errors")
+        return [BrokenFile(error["filename"], error["stack_trace"], _time(error.get("timestamp"))) for error in found]
+
+    def source(self, dag: Mapping[str, Any]) -> str | None:
+        """The text that a DAG (as `get_dag` returns it) was parsed from; None where Airflow does not show it."""
+        key = dag.get("file_token") if self._v1 else dag["dag_id"]
+        found = self._optional("GET", f"/dagSources/{quote(str(key), safe='')}", "read the DAG's source")
+        content = (found or {}).get("content")
+        return content if isinstance(content, str) and not content.startswith("REDACTED") else None
+
+    def running_tasks(self) -> list[dict[str, Any]]:
+        """The task instances of all DAGs that run now: `dag_id`, `dag_run_id`, `task_id`, `map_index`, ..."""
+        path = "/dags/~/dagRuns/~/taskInstances?state=running"
+        return self._all(path, "task_instances", "list the running tasks")
+
+    def parse_times(self) -> dict[str, datetime | None]:
+        """DAG -> when the environment's dag-processor last read its file; None for never."""
+        # Both versions leave out DAGs whose files are gone.
+        dags = self._all("/dags?", "dags", "list the DAGs")
+        return {dag["dag_id"]: _time(dag.get("last_parsed_time")) for dag in dags}
+
+    def ended_runs(self, since: datetime) -> tuple[int, int]:
+        """How many runs of all DAGs failed since a moment, and how many ended."""
+
+        def count(state: str) -> int:
+            path = f"/dags/~/dagRuns?state={state}&end_date_gte={quote(since.isoformat(), safe='')}&limit=1"
+            return int(self._call("GET", path, "count DAG runs")["total_entries"])
+
+        failed = count("failed")
+        return failed, failed + count("success")
+
+    def _all(self, path: str, key: str, action: str) -> list[dict[str, Any]]:
+        """Every entry of a list that comes in pages."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._call("GET", f"{path}&limit=100&offset={len(found)}", action)
+            found += page[key]
+            if not page[key] or len(found) >= page["total_entries"]:
+                return found
+
+    def start_run(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str = "") -> None:
+        """Start a run under a name of ours. Raises ConcurrentChangeError when there is one of that name."""
+        body: dict[str, Any] = {"dag_run_id": run_id, "conf": dict(conf), "note": note}
         if not self._v1:
             body["logical_date"] = None
         self._call("POST", f"{_runs(dag_id)}", f"start DAG {dag_id}", body=body)
@@ -51,10 +96,15 @@ class EnvironmentAirflow:
         """The run, with its `state`; None when there is none."""
         return self._optional("GET", f"{_runs(dag_id)}/{quote(run_id, safe='')}", f"look at the run of DAG {dag_id}")
 
+    def note_run(self, dag_id: str, run_id: str, note: str) -> None:
+        """Write a run's note: what people see beside it in the UI."""
+        path = f"{_runs(dag_id)}/{quote(run_id, safe='')}{'/setNote' if self._v1 else '?update_mask=note'}"
+        self._call("PATCH", path, f"note something on the run of DAG {dag_id}", body={"note": note})
+
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The tasks of a run, with `task_id`, `map_index`, `state`, `try_number`."""
-        path = f"{_runs(dag_id)}/{quote(run_id, safe='')}/taskInstances?limit=100"
-        return list(self._call("GET", path, f"look at the tasks of DAG {dag_id}")["task_instances"])
+        """The tasks of a run, with `task_id`, `map_index`, `rendered_map_index`, `state`, `try_number`."""
+        path = f"{_runs(dag_id)}/{quote(run_id, safe='')}/taskInstances?"
+        return self._all(path, "task_instances", f"look at the tasks of DAG {dag_id}")
 
     def task_log(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> str:
         """The log of one task's last try, as text; empty while Cloud Logging has not caught up."""
@@ -64,15 +114,17 @@ class EnvironmentAirflow:
         )
         found = self._optional("GET", path, f"read the log of task {task['task_id']}")
         content = (found or {}).get("content", "")
-        return content if isinstance(content, str) else "\n".join(line for entry in content for line in _lines(entry))
+        if isinstance(content, str):
+            return _unwrapped(content)
+        return "\n".join(line for entry in content for line in _lines(entry))
 
-    def return_value(self, dag_id: str, run_id: str, task_id: str) -> Any:
+    def return_value(self, dag_id: str, run_id: str, task: Mapping[str, Any]) -> Any:
         """What a task returned, or None."""
         path = (
-            f"{_runs(dag_id)}/{quote(run_id, safe='')}/taskInstances/{quote(task_id, safe='')}"
-            "/xcomEntries/return_value?deserialize=false&stringify=false"
+            f"{_runs(dag_id)}/{quote(run_id, safe='')}/taskInstances/{quote(task['task_id'], safe='')}"
+            f"/xcomEntries/return_value?deserialize=false&stringify=false&map_index={task.get('map_index', -1)}"
         )
-        found = self._optional("GET", path, f"read what task {task_id} returned")
+        found = self._optional("GET", path, f"read what task {task['task_id']} returned")
         return None if found is None else found.get("value")
 
     def _optional(self, method: str, path: str, action: str) -> dict[str, Any] | None:
@@ -106,6 +158,22 @@ class EnvironmentAirflow:
 
 def _runs(dag_id: str) -> str:
     return f"/dags/{quote(dag_id, safe='')}/dagRuns"
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def _unwrapped(content: str) -> str:
+    """The text of a log as Airflow 2 answers it: the notation of a list of (host, text) pairs, in a JSON string."""
+    if content.startswith("[("):
+        try:
+            content = "\n".join(str(text) for _, text in ast.literal_eval(content))
+        except (ValueError, SyntaxError, TypeError):
+            return content
+    # Marks for folding in the UI, and where the log was read from.
+    marks = re.compile(r"\*\*\* .*|.*\bINFO - ::(?:end)?group::.*")
+    return "\n".join(line for line in content.splitlines() if not marks.fullmatch(line))
 
 
 def _lines(entry: Any) -> list[str]:

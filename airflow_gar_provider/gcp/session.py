@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,6 +12,7 @@ import google.auth.exceptions
 import requests
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry, if_exception_type
+from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession, Request
 
@@ -22,6 +24,10 @@ from airflow_gar_provider.errors import (
     NotFoundError,
     UnavailableError,
 )
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LIFETIME = 600
+"""Seconds that an impersonated account's token lives: enough for some questions."""
 
 CALL_TIMEOUT = 60.0
 """Seconds that one call may take, its retries included."""
@@ -41,6 +47,7 @@ class Session:
     def __init__(self, credentials: Credentials, project_id: str | None = None) -> None:
         self.credentials = credentials
         self.project_id = project_id
+        self._lock = threading.Lock()
 
     @cached_property
     def http(self) -> requests.Session:
@@ -48,12 +55,28 @@ class Session:
         session: requests.Session = AuthorizedSession(self.credentials)
         return session
 
-    def token(self) -> str:
-        """An access token that is valid for some minutes yet. Raises AccessDeniedError."""
-        with google_errors("get an access token", resource=None):
-            if not self.credentials.valid:
+    def token(self, *, fresh: bool = False) -> str:
+        """An access token that is valid for some minutes yet; `fresh`: a new one. Raises AccessDeniedError.
+
+        `valid` is False already minutes before a token ends (google-auth's REFRESH_THRESHOLD).
+        """
+        with self._lock, google_errors("get an access token", resource=None):
+            if fresh or not self.credentials.valid:
                 self.credentials.refresh(Request())
             return str(self.credentials.token)
+
+    def impersonate(self, service_account: str) -> Session:
+        """A session as a service account (its e-mail address); no call is made before a token is needed.
+
+        The caller needs `iam.serviceAccounts.getAccessToken` on it (roles/iam.serviceAccountTokenCreator).
+        """
+        credentials = impersonated_credentials.Credentials(
+            source_credentials=self.credentials,
+            target_principal=service_account,
+            target_scopes=[_SCOPE],
+            lifetime=_LIFETIME,
+        )
+        return Session(credentials, self.project_id)
 
 
 @contextmanager
@@ -119,4 +142,11 @@ def error_of_response(
         error.message, status = (response.text.strip()[:500] or response.reason), None
     found = _from_call(error, action, resource, remedy)
     found.status = status or f"HTTP {response.status_code}"
+    if isinstance(found, UnavailableError):
+        found.retry_after = _seconds(response.headers.get("Retry-After"))
     return found
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Retry-After in seconds; its other form, a date, is as good as none: nobody's clock is trusted that far."""
+    return float(retry_after) if retry_after and retry_after.strip().isdigit() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -66,13 +67,50 @@ class Storage:
             )
         return int(blob.generation)
 
-    def delete(self, bucket: str, name: str) -> None:
-        """Delete an object; one that is not there is no error."""
+    def delete(self, bucket: str, name: str, *, if_generation: int | None = None) -> None:
+        """Delete an object; one that is not there is no error. `if_generation`: only this one, else
+        ConcurrentChangeError.
+        """
         with google_errors("delete the object", resource=f"gs://{bucket}/{name}"):
             try:
-                self._client.bucket(bucket).blob(name).delete(timeout=CALL_TIMEOUT)
+                blob = self._client.bucket(bucket).blob(name)
+                blob.delete(if_generation_match=if_generation, timeout=CALL_TIMEOUT)
             except NotFound:
                 return
+
+    def copy(
+        self,
+        bucket: str,
+        name: str,
+        target: str,
+        *,
+        to_bucket: str | None = None,
+        generation: int | None = None,
+        if_generation: int,
+    ) -> int:
+        """Copy an object, on Google's side; returns the copy's generation.
+
+        `to_bucket` is where to, the object's own bucket when None. `generation` is the source's (None: the live one);
+        NotFoundError when it is gone. `if_generation` is what the copy replaces, 0 for nothing; when something else is
+        there, ConcurrentChangeError.
+        """
+        place = self._client.bucket(bucket)
+        with google_errors("copy the object", resource=f"gs://{bucket}/{name}"):
+            copied = place.copy_blob(
+                place.blob(name),
+                self._client.bucket(to_bucket) if to_bucket else place,
+                target,
+                source_generation=generation,
+                if_generation_match=if_generation,
+                timeout=CALL_TIMEOUT,
+            )
+        return int(copied.generation)
+
+    def written(self, bucket: str, name: str) -> datetime | None:
+        """When the live generation of an object was written, by Google's clock; None when there is no object."""
+        with google_errors("look at the object", resource=f"gs://{bucket}/{name}"):
+            found = self._client.bucket(bucket).get_blob(name, timeout=CALL_TIMEOUT)
+        return found.time_created if found is not None else None
 
     def list(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """The objects below a prefix, by name."""
@@ -86,9 +124,9 @@ class Storage:
         with google_errors("download the object", resource=f"gs://{bucket}/{name}"):
             self._client.bucket(bucket).blob(name).download_to_filename(str(target), timeout=CALL_TIMEOUT)
 
-    def upload(self, bucket: str, name: str, source: Path) -> int:
-        """Write a local file to an object; returns its generation."""
+    def upload(self, bucket: str, name: str, source: Path, *, if_generation: int | None = None) -> int:
+        """Write a local file to an object; returns its generation. `if_generation` as in `write`."""
         blob = self._client.bucket(bucket).blob(name)
         with google_errors("upload to the object", resource=f"gs://{bucket}/{name}"):
-            blob.upload_from_filename(str(source), timeout=CALL_TIMEOUT)
+            blob.upload_from_filename(str(source), if_generation_match=if_generation, timeout=CALL_TIMEOUT)
         return int(blob.generation)

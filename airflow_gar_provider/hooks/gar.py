@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
@@ -26,3 +27,16 @@ class GarHook(GoogleBaseHook):  # type: ignore[misc]  # Google's modules are not
     def get_conn(self) -> Cloud:
         """The clients, as hooks name it."""
         return self.cloud
+
+
+def key_file_of(conn_id: str) -> str:
+    """The service account's key file that a connection holds; empty when it holds none.
+
+    `keyfile_dict` of a Google Cloud connection, in both of its spellings, or the password of any other one.
+    """
+    connection = GoogleBaseHook.get_connection(conn_id)
+    extra = connection.extra_dejson
+    found = extra.get("keyfile_dict") or extra.get("extra__google_cloud_platform__keyfile_dict")
+    if isinstance(found, dict):
+        return json.dumps(found)
+    return str(found or connection.password or "")
