@@ -1,7 +1,9 @@
-"""Wheels built in code: no binary file in the repository, and every fault on demand."""
+"""Wheels and sdists built in code: no binary file in the repository, and every fault on demand."""
 
 from __future__ import annotations
 
+import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -34,5 +36,26 @@ def make_wheel(
             for platform in tag.split("-")[2].split(".")
         )
         archive.writestr(zipfile.ZipInfo(f"{info}/WHEEL"), f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n{tags}")
-        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "")
+        names = [*archive.namelist(), f"{info}/RECORD"]
+        archive.writestr(zipfile.ZipInfo(f"{info}/RECORD"), "".join(f"{member},,\n" for member in names))
+    return path
+
+
+def make_sdist(
+    folder: Path,
+    name: str = "acme_demo",
+    version: str = "1.0",
+    *,
+    metadata: str | None = None,
+    members: dict[str, str] | None = None,
+) -> Path:
+    """Write a small sdist; `metadata` replaces its PKG-INFO, an empty one leaves it out."""
+    path, root = folder / f"{name}-{version}.tar.gz", f"{name}-{version}"
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" if metadata is None else metadata
+    files = {f"{root}/{name}.py": "", **({f"{root}/PKG-INFO": text} if text else {}), **(members or {})}
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in files.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(content.encode())
+            archive.addfile(info, io.BytesIO(content.encode()))
     return path

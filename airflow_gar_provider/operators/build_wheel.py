@@ -17,21 +17,24 @@ class BuildWheelOperator(GarOperator):
 
     :param source: a folder, a `.tar.gz` sdist, or `gs://….tar.gz`.
     :param destination: a `gs://` prefix: the next task may run on another worker.
-    :return: {"outcome": built, "message", "wheel": gs:// URI, "package", "version", "sha256"}.
+    :param sdist: build an sdist, too. Some backends give it other bytes at every build: publish it once.
+    :return: {"outcome": built, "message", "wheel": gs:// URI, "files": [gs:// URI, …] (the wheel, the sdist),
+        "package", "version", "sha256" (the wheel's)}.
     """
 
     template_fields: Sequence[str] = ("source", "destination", *GarOperator.template_fields)
 
-    def __init__(self, *, source: str, destination: str, **kwargs: Any) -> None:
+    def __init__(self, *, source: str, destination: str, sdist: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.source = source
         self.destination = destination
+        self.sdist = sdist
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Build in a bare environment, upload the wheel."""
+        """Build in a bare environment, upload what was built."""
         from airflow_gar_provider.steps.build import build
 
         with self.explained(context):
-            result = build(self.cloud().storage, self.source, self.destination)
+            result = build(self.cloud().storage, self.source, self.destination, sdist=self.sdist)
         self.log.info(result["message"])
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import logging
 import os
@@ -9,14 +10,18 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_gar_provider.core.wheel import Wheel
+from airflow_gar_provider.core.distribution import Distribution
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import BuildFailedError, InvalidInputError
 from airflow_gar_provider.gcp.storage import Storage
-from airflow_gar_provider.steps.publish import read_wheels, split_gs
+from airflow_gar_provider.steps.check import check
+from airflow_gar_provider.steps.collect import split_gs
 
 log = logging.getLogger(__name__)
 _KEPT_LINES = 30
@@ -44,12 +49,19 @@ _KEPT_VARIABLES = {
 }
 
 
-def build(storage: Storage, source: str, destination: str, *, isolation: bool = True) -> dict[str, Any]:
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def build(
+    storage: Storage, source: str, destination: str, *, sdist: bool = False, isolation: bool = True
+) -> dict[str, Any]:
     """Build a wheel from `source` and write it below the `gs://` prefix `destination`. Outcome: built.
+
+    `sdist`: an sdist, too; the wheel is then built from it, as `python -m build` does.
 
     `source`: a folder, a `.tar.gz` sdist, or `gs://….tar.gz`. The build runs the source's own code with what the worker
     may do, so build only what you trust; wheels that CI built are better. Raises BuildFailedError with the end of the
-    build's output.
+    build's output, or because the disk was full.
     """
     bucket, prefix = split_gs(destination)
     if importlib.util.find_spec("build") is None:
@@ -57,21 +69,40 @@ def build(storage: Storage, source: str, destination: str, *, isolation: bool = 
             "pypa/build is not installed here",
             remedy="install airflow-gar-provider[build] on this environment, or publish a wheel that CI built",
         )
-    with tempfile.TemporaryDirectory(prefix="gar-build-") as name:
+    uris = []
+    with tempfile.TemporaryDirectory(prefix="gar-build-") as name, _disk(source):
         folder = Path(name)
         tree = _source_tree(storage, source, folder)
-        wheel_path = _run(tree, folder, isolation=isolation)
-        [(_, wheel)] = read_wheels([wheel_path])
-        target = f"{prefix.rstrip('/')}/{wheel.file}".lstrip("/")
-        storage.upload(bucket, target, wheel_path)
-    return _result(wheel, f"gs://{bucket}/{target}")
+        files = check(_run(tree, folder, sdist=sdist, isolation=isolation))
+        for path, item in files:
+            target = f"{prefix.rstrip('/')}/{item.file}".lstrip("/")
+            storage.upload(bucket, target, path)
+            uris.append(f"gs://{bucket}/{target}")
+    return _result(files[0][1], uris)
 
 
-def _result(wheel: Wheel, uri: str) -> dict[str, Any]:
+@contextmanager
+def _disk(source: str) -> Iterator[None]:
+    """A full disk is a failed build, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise BuildFailedError(
+            f"the worker's disk was full before the build ended: {error.strerror}",
+            resource=source,
+            remedy="give the worker more ephemeral storage, or publish a wheel that CI built",
+        ) from error
+
+
+def _result(wheel: Distribution, uris: list[str]) -> dict[str, Any]:
+    """The wheel is the first of the files."""
     return {
         "outcome": "built",
-        "message": f"built {wheel.file} ({wheel.size} bytes)",
-        "wheel": uri,
+        "message": f"built {', '.join(uri.rsplit('/', 1)[1] for uri in uris)} (wheel: {wheel.size} bytes)",
+        "wheel": uris[0],
+        "files": uris,
         "package": wheel.name,
         "version": wheel.version,
         "sha256": wheel.sha256,
@@ -79,10 +110,11 @@ def _result(wheel: Wheel, uri: str) -> dict[str, Any]:
 
 
 def _source_tree(storage: Storage, source: str, folder: Path) -> Path:
-    path = Path(source)
+    path = Path(source).absolute()  # the build runs in a folder of its own
     if source.startswith("gs://"):
         bucket, name = split_gs(source)
         path = folder / "source.tar.gz"
+        log.info("downloading %s", source)
         storage.download(bucket, name, path)
     if path.is_dir():
         if not (path / "pyproject.toml").exists() and not (path / "setup.py").exists():
@@ -90,20 +122,28 @@ def _source_tree(storage: Storage, source: str, folder: Path) -> Path:
         return path
     if not path.is_file():
         raise InvalidInputError("there is no such source", resource=source, remedy="give a folder or a .tar.gz")
+    if not hasattr(tarfile, "data_filter"):
+        raise InvalidInputError(
+            "this Python unpacks archives without a filter against paths that lead outside",
+            remedy="update it (3.10.12, 3.11.4 or later have tarfile's data filter), or give a folder",
+        )
     tree = folder / "source"
     try:
         with tarfile.open(path) as archive:
             archive.extractall(tree, filter="data")  # no links or paths that lead outside
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
         raise InvalidInputError(f"the source cannot be unpacked: {error}", resource=source) from error
     inner = [entry for entry in tree.iterdir() if entry.is_dir()]
     return inner[0] if len(inner) == 1 and not (tree / "pyproject.toml").exists() else tree
 
 
-def _run(tree: Path, folder: Path, *, isolation: bool) -> Path:
-    """Run pypa/build on the tree; its output goes to the log line by line."""
+def _run(tree: Path, folder: Path, *, sdist: bool, isolation: bool) -> list[Path]:
+    """Run pypa/build on the tree; its output goes to the log line by line. The wheel first, then the sdist."""
     output = folder / "dist"
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(output), str(tree)]
+    kinds = [] if sdist else ["--wheel"]  # without a kind: an sdist, and the wheel from it
+    command = [sys.executable, "-m", "build", *kinds, "--outdir", str(output), str(tree)]
     if not isolation:
         command.insert(-1, "--no-isolation")
     home = folder / "home"
@@ -120,18 +160,23 @@ def _run(tree: Path, folder: Path, *, isolation: bool) -> Path:
         errors="replace",
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            log.info("build: %s", line.rstrip())
-            lines.append(line.rstrip())
-    wheels = sorted(output.glob("*.whl"))
-    if process.returncode or len(wheels) != 1:
-        tail = "\n".join(f"  | {line}" for line in lines[-_KEPT_LINES:])
+        try:
+            for line in process.stdout:
+                lines.append(redact(line.rstrip()))
+                log.info("build: %s", lines[-1])
+                del lines[:-_KEPT_LINES]
+        except BaseException:
+            process.kill()  # the task's timeout: leaving the block would wait for the build
+            raise
+    wheels, sdists = sorted(output.glob("*.whl")), sorted(output.glob("*.tar.gz"))
+    if process.returncode or len(wheels) != 1 or len(sdists) != int(sdist):
+        tail = "\n".join(f"  | {line}" for line in lines)
         raise BuildFailedError(
             f"the build of {tree.name} ended with status {process.returncode} and {len(wheels)} wheels:\n{tail}",
             resource=str(tree),
             remedy="read the build's output above; `python -m build --wheel` shows the same on your machine",
         )
-    return wheels[0]
+    return [*wheels, *sdists]
 
 
 def bare_environment(variables: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -1,112 +1,72 @@
-"""Publish: wheels into the registry, confirmed by SHA-256."""
+"""Publish: wheels and sdists into the registry, confirmed by SHA-256."""
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import logging
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from airflow_gar_provider.core.distribution import Distribution
+from airflow_gar_provider.core.publishable import Rules
 from airflow_gar_provider.core.repository import RegistryFile, RepositoryName
-from airflow_gar_provider.core.requirement import split_list
-from airflow_gar_provider.core.wheel import Wheel
-from airflow_gar_provider.errors import (
-    ContentConflictError,
-    InvalidInputError,
-    InvalidWheelError,
-    NotConfirmedError,
-    NotFoundError,
-    UnavailableError,
-)
+from airflow_gar_provider.errors import InvalidInputError, NotConfirmedError, NotFoundError, RepositoryMismatchError
 from airflow_gar_provider.gcp.artifact_registry import ArtifactRegistry
-from airflow_gar_provider.gcp.storage import Storage
+from airflow_gar_provider.gcp.cloud import Cloud
+from airflow_gar_provider.steps.check import Files, check, public_names
 from airflow_gar_provider.steps.clock import Clock
+from airflow_gar_provider.steps.collect import collect
+from airflow_gar_provider.steps.repository import sources_of
+from airflow_gar_provider.steps.upload import present, upload_all
 
 log = logging.getLogger(__name__)
-_TRIES = 4
 _CONFIRM_WAIT = 120.0
 """Seconds that the registry gets to list a file that it has accepted."""
+_PARALLEL = 4
+_ANY = Rules()
 
 
-def split_gs(uri: str) -> tuple[str, str]:
-    """`gs://BUCKET/NAME` -> bucket and name. Raises InvalidInputError."""
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
-    if not uri.startswith("gs://") or not bucket:
-        raise InvalidInputError(f"{uri!r} is not a Cloud Storage URI", remedy="write gs://BUCKET/NAME")
-    return bucket, name
+def publish_from(
+    cloud: Cloud,
+    sources: object,
+    repository: RepositoryName,
+    clock: Clock,
+    *,
+    rules: Rules = _ANY,
+    virtual: RepositoryName | None = None,
+    parallel: int = _PARALLEL,
+    on_checked: Callable[[Sequence[Distribution]], None] | None = None,
+) -> dict[str, Any]:
+    """Collect the files (see `collect`), check them all (see `check`), and publish them (see `publish`).
 
-
-def collect(storage: Storage, wheels: object, folder: Path) -> list[Path]:
-    """The wheels as local files: paths, globs, `gs://` objects, prefixes (ending in /) and globs.
-
-    What comes from a bucket is downloaded into `folder`. Raises InvalidInputError when one of them names nothing.
+    `virtual`: a virtual repository whose public upstreams must not serve the packages' names. `on_checked` is told what
+    is going to be published, before a byte of it is sent.
     """
-    found: list[Path] = []
-    for item in split_list(wheels):
-        if item.startswith("gs://"):
-            files = _download(storage, item, folder)
-        else:
-            files = [Path(path) for path in sorted(glob.glob(item))]  # noqa: PTH207 -- an absolute pattern is allowed
-        if not files:
-            raise InvalidInputError(
-                f"no wheel is at {item}", resource=item, remedy="build it first, or correct the path"
-            )
-        found += files
-    if not found:
-        raise InvalidInputError("no wheel was named", remedy="give a path, a glob, or a gs:// URI")
-    by_name: dict[str, Path] = {}
-    for path in found:
-        other = by_name.setdefault(path.name, path)
-        if other != path and other.read_bytes() != path.read_bytes():
-            raise InvalidInputError(f"two files are named {path.name}: {other} and {path}")
-    return list(by_name.values())
-
-
-def _download(storage: Storage, uri: str, folder: Path) -> list[Path]:
-    bucket, name = split_gs(uri)
-    pattern = f"{name}*.whl" if name.endswith("/") or not name else name
-    prefix = pattern.split("*")[0].split("?")[0].split("[")[0]
-    files = []
-    for stored in storage.list(bucket, prefix):
-        # A * does not cross a slash, as in gcloud.
-        same_depth = stored.name.count("/") == pattern.count("/")
-        if same_depth and fnmatch.fnmatchcase(stored.name, pattern):
-            target = folder / str(len(list(folder.iterdir()))) / Path(stored.name).name
-            target.parent.mkdir(parents=True)
-            storage.download(bucket, stored.name, target)
-            files.append(target)
-    return files
-
-
-def read_wheels(paths: Iterable[Path]) -> list[tuple[Path, Wheel]]:
-    """Check all wheels before a byte of one is sent. Raises InvalidWheelError with the problems of all of them."""
-    wheels: list[tuple[Path, Wheel]] = []
-    problems: list[str] = []
-    names: list[str] = []
-    for path in paths:
-        try:
-            with path.open("rb") as stream:
-                wheels.append((path, Wheel.from_file(path.name, stream)))
-        except InvalidWheelError as error:
-            names.append(path.name)
-            problems += error.problems
-        except OSError as error:
-            raise InvalidInputError(f"cannot read {path}: {error.strerror}", resource=str(path)) from error
-    if problems:
-        raise InvalidWheelError(", ".join(names), problems)
-    return wheels
+    require_standard(cloud.artifact_registry, repository)
+    with tempfile.TemporaryDirectory(prefix="gar-publish-") as folder:
+        paths = collect(cloud.storage, sources, Path(folder))
+        files = check(paths, rules, names=partial(public_names, cloud, virtual))
+        if on_checked is not None:
+            on_checked([item for _, item in files])
+        return _bring(cloud, files, repository, clock, parallel)
 
 
 def publish(
-    registry: ArtifactRegistry, wheels: Iterable[tuple[Path, Wheel]], repository: RepositoryName, clock: Clock
+    cloud: Cloud, files: Files, repository: RepositoryName, clock: Clock, *, parallel: int = _PARALLEL
 ) -> dict[str, Any]:
-    """Bring the wheels into the repository. Outcomes: uploaded, exists (all were there with the same SHA-256).
+    """Bring checked files into the repository. Outcomes: uploaded, exists (all were there with the same SHA-256).
 
-    Raises ContentConflictError when a file name is there with other content: before anything is uploaded, if it is
-    seen then.
+    It ends when the registry lists every file with the SHA-256 of ours. Raises ContentConflictError when a file name is
+    there with other content: before anything is uploaded, if it is seen then.
     """
+    require_standard(cloud.artifact_registry, repository)
+    return _bring(cloud, files, repository, clock, parallel)
+
+
+def require_standard(registry: ArtifactRegistry, repository: RepositoryName) -> None:
+    """Raise NotFoundError or RepositoryMismatchError unless packages can be published there."""
     found = registry.get_repository(repository)
     if found is None:
         raise NotFoundError(
@@ -114,106 +74,89 @@ def publish(
             resource=str(repository),
             remedy="create it first (CreateRepositoryOperator), or correct its name",
         )
-    found.require_python("standard")
-    files = list(wheels)
-    present = {path: _present(registry, repository, wheel) for path, wheel in files}
-    results = []
-    for path, wheel in files:
-        outcome = "exists"
-        if present[path] is None:
-            outcome = _upload(registry, repository, path, wheel, clock)
-            _confirm(registry, repository, wheel, clock)
-        else:
-            log.info("%s is in the registry already, with the same SHA-256", wheel.file)
-        results.append(
-            {
-                "file": wheel.file,
-                "package": wheel.name,
-                "version": wheel.version,
-                "sha256": wheel.sha256,
-                "outcome": outcome,
-            }
-        )
-    uploaded = [result["file"] for result in results if result["outcome"] == "uploaded"]
-    return {
-        "outcome": "uploaded" if uploaded else "exists",
-        "message": f"published {', '.join(uploaded)} to {repository.name}"
-        if uploaded
-        else f"{', '.join(result['file'] for result in results)} already in {repository.name}, same SHA-256",
-        "repository": str(repository),
-        "files": results,
-    }
+    found.require_python()
+    if found.mode == "standard":
+        return
+    standard = sources_of(registry, repository).standard
+    remedy = (
+        f"publish to its standard upstream: {' or '.join(map(str, standard))}"
+        if standard
+        else "publish to a standard repository, and make it an upstream of a virtual one beside this"
+    )
+    raise RepositoryMismatchError(
+        f"the repository is {found.mode}, not standard: nothing can be published to it",
+        resource=str(repository),
+        remedy=remedy,
+    )
 
 
-def _present(registry: ArtifactRegistry, repository: RepositoryName, wheel: Wheel) -> RegistryFile | None:
-    """The wheel's file in the registry, or None. Raises ContentConflictError for other content."""
-    for file in registry.list_files(repository, wheel.name, wheel.version):
-        if file.name == wheel.file:
-            if file.sha256 != wheel.sha256:
-                raise ContentConflictError(
-                    wheel.file, repository=str(repository), ours=wheel.sha256, theirs=file.sha256
-                )
-            return file
-    return None
+def _bring(cloud: Cloud, files: Files, repository: RepositoryName, clock: Clock, parallel: int) -> dict[str, Any]:
+    if parallel < 1:
+        raise InvalidInputError(f"parallel is 1 or more, not {parallel}")
+    registry = cloud.artifact_registry
+    distributions = [item for _, item in files]
+    found = present(registry, repository, distributions)
+    for name in found:
+        log.info("%s is in the registry already, with the same SHA-256", name)
+    missing = [(path, item) for path, item in files if item.file not in found]
+    outcomes: Mapping[str, str] = {}
+    if missing:
+        outcomes = upload_all(cloud, repository, missing, clock, parallel=parallel)
+        found |= _confirmed(registry, repository, [item for _, item in missing], clock)
+    return _result(repository, distributions, outcomes, found)
 
 
-def _upload(registry: ArtifactRegistry, repository: RepositoryName, path: Path, wheel: Wheel, clock: Clock) -> str:
-    """Send the file; a lost answer is settled by asking the registry what it has."""
-    for attempt in range(1, _TRIES + 1):
-        log.info("uploading %s (%s) to %s", wheel.file, _size(wheel.size), repository)
-        progress = _Progress(wheel, clock)
-        try:
-            with path.open("rb") as stream:
-                sent = registry.upload(repository, wheel, stream, progress)
-        except UnavailableError as error:
-            if attempt == _TRIES:
-                raise
-            log.warning("the upload of %s was interrupted, asking the registry what it has: %s", wheel.file, error.what)
-            clock.sleep(2.0**attempt)
-            if _present(registry, repository, wheel):
-                return "uploaded"
-            continue
-        if sent:
-            return "uploaded"
-        # A duplicate that the listing did not show a moment ago: another publisher, or our own lost answer.
-        return "exists"
-    raise AssertionError("the loop returns or raises")
-
-
-def _confirm(registry: ArtifactRegistry, repository: RepositoryName, wheel: Wheel, clock: Clock) -> None:
-    deadline, wait = clock.monotonic() + _CONFIRM_WAIT, 0.5
-    while _present(registry, repository, wheel) is None:
+def _confirmed(
+    registry: ArtifactRegistry, repository: RepositoryName, sent: Sequence[Distribution], clock: Clock
+) -> dict[str, RegistryFile]:
+    """What the registry says of the files that were sent, as soon as it lists them all."""
+    deadline, pause = clock.monotonic() + _CONFIRM_WAIT, 0.5
+    while True:
+        found = present(registry, repository, sent)
+        absent = [item.file for item in sent if item.file not in found]
+        if not absent:
+            break
         if clock.monotonic() > deadline:
             raise NotConfirmedError(
-                f"{wheel.file} was accepted, but the registry did not list it within {_CONFIRM_WAIT:.0f} s",
+                f"accepted, but not listed by the registry within {_CONFIRM_WAIT:.0f} s: {', '.join(absent)}",
                 resource=str(repository),
                 remedy="run this task again: what has arrived is not sent twice",
             )
-        clock.sleep(wait)
-        wait = min(wait * 2, 10.0)
-    log.info("confirmed: the registry serves %s with SHA-256 %s", wheel.file, wheel.sha256)
+        clock.sleep(pause)
+        pause = min(pause * 2, 10.0)
+    for item in sent:
+        log.info("confirmed: the registry serves %s with SHA-256 %s", item.file, item.sha256)
+    return found
 
 
-class _Progress:
-    """A line of the log for every tenth of a file that is sent, and no more than one in two seconds."""
-
-    def __init__(self, wheel: Wheel, clock: Clock) -> None:
-        self._wheel, self._clock = wheel, clock
-        self._begun = self._told = clock.monotonic()
-        self._tenth = 0
-
-    def __call__(self, sent: int) -> None:
-        tenth = min(10, sent * 10 // max(1, self._wheel.size))
-        now = self._clock.monotonic()
-        if tenth > self._tenth and now - self._told >= 2:
-            rate = sent / max(1e-6, now - self._begun)
-            log.info("%s: %d %% sent, %s/s", self._wheel.file, tenth * 10, _size(rate))
-            self._tenth, self._told = tenth, now
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+def _result(
+    repository: RepositoryName,
+    distributions: Sequence[Distribution],
+    outcomes: Mapping[str, str],
+    found: Mapping[str, RegistryFile],
+) -> dict[str, Any]:
+    files = []
+    for item in distributions:
+        created = found[item.file].created
+        files.append(
+            {
+                "file": item.file,
+                "package": item.name,
+                "version": item.version,
+                "sha256": item.sha256,
+                "size": item.size,
+                "outcome": outcomes.get(item.file, "exists"),
+                "created": created.isoformat() if created else None,
+                "warnings": list(item.warnings),
+            }
+        )
+    uploaded = [str(file["file"]) for file in files if file["outcome"] == "uploaded"]
+    names = ", ".join(uploaded or [item.file for item in distributions])
+    return {
+        "outcome": "uploaded" if uploaded else "exists",
+        "message": f"published {names} to {repository.name}"
+        if uploaded
+        else f"{names} already in {repository.name}, same SHA-256",
+        "repository": str(repository),
+        "files": files,
+    }

@@ -1,4 +1,4 @@
-"""Building a wheel, copying DAGs, running one in an environment."""
+"""Building a wheel."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_gar_provider.core.environment import EnvironmentName
-from airflow_gar_provider.errors import BuildFailedError, EnvironmentDagError, InvalidInputError
+from airflow_gar_provider.errors import BuildFailedError, InvalidInputError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.steps.build import bare_environment, build
-from airflow_gar_provider.steps.environment_dag import deploy_dags, run_environment_dag
 from tests.conftest import Running
-from tests.steps.conftest import QuickClock
 
 # A build backend in the source tree itself: the build needs no package index.
 BACKEND = """
@@ -107,88 +104,3 @@ def test_sources_that_are_none(cloud: Cloud, bucket: str, tmp_path: Path) -> Non
             build(cloud.storage, str(tmp_path / name), f"gs://{bucket}/w")
     with pytest.raises(InvalidInputError, match="is not a Cloud Storage URI"):
         build(cloud.storage, str(tmp_path), "/tmp/w")
-
-
-def test_deployed_once(cloud: Cloud, environment: EnvironmentName, tmp_path: Path) -> None:
-    """Copied, unchanged, changed, deleted, unchanged."""
-    found = cloud.composer.get_environment(environment)
-    one, two = tmp_path / "one.py", tmp_path / "two.py"
-    one.write_text("1")
-    two.write_text("2")
-    glob = str(tmp_path / "*.py")
-    assert deploy_dags(cloud.storage, found, glob)["message"] == "one.py, two.py copied to dev"
-    assert deploy_dags(cloud.storage, found, glob)["outcome"] == "unchanged"
-    two.write_text("2b")
-    assert deploy_dags(cloud.storage, found, [str(one), str(two)])["message"] == "two.py copied to dev"
-    assert cloud.storage.read(found.bucket, "dags/two.py") is not None
-    assert deploy_dags(cloud.storage, found, str(two), delete=True)["message"] == "two.py deleted from dev"
-    assert deploy_dags(cloud.storage, found, str(two), delete=True)["outcome"] == "unchanged"
-    with pytest.raises(InvalidInputError, match="there is no such DAG file"):
-        deploy_dags(cloud.storage, found, "/nowhere.py")
-    with pytest.raises(InvalidInputError, match="no DAG file was named"):
-        deploy_dags(cloud.storage, found, "")
-
-
-DAG = """
-from airflow.sdk import DAG, task
-with DAG("numbers", schedule=None):
-    @task
-    def add(params=None, dag_run=None):
-        conf = dag_run.conf or {}
-        if conf.get("fail"):
-            raise ValueError("as asked")
-        print("adding for", conf)
-        return {"sum": 1 + conf["n"]}
-    add()
-"""
-
-
-@pytest.mark.slow
-def test_run_in_an_environment(
-    cloud: Cloud, environment: EnvironmentName, tmp_path: Path, clock: QuickClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It runs there, its log is shown here, what it returned comes back; a failure names the task and its error."""
-    found = cloud.composer.get_environment(environment)
-    airflow = cloud.airflow_of(found)
-    (tmp_path / "numbers.py").write_text(DAG)
-    (tmp_path / "broken.py").write_text("from airflow.sdk import DAG\nimport not_there  # dag\n")
-    deploy_dags(cloud.storage, found, str(tmp_path / "*.py"))
-
-    def run(dag_id: str, run_id: str, **conf: object) -> dict[str, object]:
-        return run_environment_dag(
-            airflow,
-            found,
-            dag_id,
-            run_id=run_id,
-            earlier_run_id=None,
-            conf=conf,
-            unpause=False,
-            timeout=20_000,
-            clock=clock,
-        )
-
-    caplog.set_level("INFO")
-    result = run("numbers", "r1", n=2)
-    assert result["outcome"] == "success"
-    assert result["returned"] == {"add": {"sum": 3}}
-    assert "adding for {'n': 2}" in caplog.text
-    # The same run again, as a retry of a lost answer would ask: it is followed, not run twice.
-    assert run("numbers", "r1", n=2)["run_id"] == "r1"
-    with pytest.raises(EnvironmentDagError, match="task add: ValueError: as asked"):
-        run("numbers", "r2", fail=True)
-    with pytest.raises(
-        EnvironmentDagError, match="cannot be imported in dev: ModuleNotFoundError: No module named 'not_there'"
-    ):
-        run("broken", "r1")
-    with pytest.raises(EnvironmentDagError, match="does not know a DAG nobody"):
-        run_environment_dag(
-            airflow,
-            found,
-            "nobody",
-            run_id="r",
-            earlier_run_id=None,
-            conf=None,
-            unpause=False,
-            timeout=1,
-            clock=clock,
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ from airflow_gar_provider.errors import (
     UnavailableError,
 )
 from airflow_gar_provider.gcp.cloud import Cloud
-from airflow_gar_provider.steps.publish import collect, publish, read_wheels
+from airflow_gar_provider.steps.check import check
+from airflow_gar_provider.steps.collect import collect
+from airflow_gar_provider.steps.publish import publish
 from airflow_gar_provider.steps.repository import create_repository, grant_access
 from tests.conftest import Running
 from tests.steps.conftest import QuickClock
-from tests.wheels import make_wheel
+from tests.wheels import make_sdist, make_wheel
 
 UPLOAD = "Python-UploadPackage"
 
@@ -37,7 +40,7 @@ def test_published_once(
 ) -> None:
     """The first run uploads and confirms; the second finds the same bytes and sends nothing."""
     path = make_wheel(tmp_path, "acme_demo", "1.0")
-    first = publish(cloud.artifact_registry, read_wheels([path]), repository, clock)
+    first = publish(cloud, check([path]), repository, clock)
     assert first["outcome"] == "uploaded"
     assert first["files"] == [
         {
@@ -45,10 +48,14 @@ def test_published_once(
             "package": "acme-demo",
             "version": "1.0",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "size": path.stat().st_size,
             "outcome": "uploaded",
+            "created": first["files"][0]["created"],
+            "warnings": [],
         }
     ]
-    second = publish(cloud.artifact_registry, read_wheels([path]), repository, clock)
+    assert datetime.fromisoformat(first["files"][0]["created"]).tzinfo is not None
+    second = publish(cloud, check([path]), repository, clock)
     assert second["outcome"] == "exists"
     assert second["message"] == f"{path.name} already in python, same SHA-256"
     assert uploads(sandbox, project) == 1
@@ -63,7 +70,7 @@ def test_other_content_is_an_error_with_both_hashes(
     new = make_wheel(tmp_path / "other", "acme_demo", "1.0", members={"acme_demo.py": "# changed"})
     assert published(old) == "uploaded"
     with pytest.raises(ContentConflictError, match="already in the registry with other content") as caught:
-        publish(cloud.artifact_registry, read_wheels([new]), repository, clock)
+        publish(cloud, check([new]), repository, clock)
     text = str(caught.value)
     assert hashlib.sha256(old.read_bytes()).hexdigest() in text
     assert hashlib.sha256(new.read_bytes()).hexdigest() in text
@@ -77,7 +84,7 @@ def test_a_half_published_release_is_completed(
     one = make_wheel(tmp_path, "acme_demo", "1.0")
     two = make_wheel(tmp_path, "acme_demo", "1.0", tag="cp311-cp311-manylinux_2_17_x86_64")
     published(one)
-    result = publish(cloud.artifact_registry, read_wheels([one, two]), repository, clock)
+    result = publish(cloud, check([one, two]), repository, clock)
     assert [file["outcome"] for file in result["files"]] == ["exists", "uploaded"]
     assert len(cloud.artifact_registry.list_files(repository, "acme-demo", "1.0")) == 2
 
@@ -94,7 +101,7 @@ def test_an_interrupted_upload_is_settled_by_asking(
     """A lost answer, a lost connection, an unavailable registry: the file is there once, with the right bytes."""
     path = make_wheel(tmp_path, "acme_demo", "2.0")
     sandbox.fault(UPLOAD, **fault)
-    result = publish(cloud.artifact_registry, read_wheels([path]), repository, clock)
+    result = publish(cloud, check([path]), repository, clock)
     assert result["outcome"] == "uploaded"
     [file] = cloud.artifact_registry.list_files(repository, "acme-demo", "2.0")
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -107,7 +114,7 @@ def test_a_registry_that_stays_away(
     """After four tries the error says that a retry may help."""
     sandbox.fault(UPLOAD, status=503, times=4)
     with pytest.raises(UnavailableError, match="could not upload acme_demo-3") as caught:
-        publish(cloud.artifact_registry, read_wheels([make_wheel(tmp_path, version="3.0")]), repository, clock)
+        publish(cloud, check([make_wheel(tmp_path, version="3.0")]), repository, clock)
     assert caught.value.retryable
     assert sandbox.unused() == []
 
@@ -125,22 +132,29 @@ def test_who_may_not_write(
     reader = f"reader@{project}.iam.gserviceaccount.com"
     sandbox.setup(accounts=[reader])
     grant_access(cloud.artifact_registry, cloud.composer, repository, member=reader, environment=None, clock=clock)
-    wheels = read_wheels([make_wheel(tmp_path)])
+    wheels = check([make_wheel(tmp_path)])
     with pytest.raises(AccessDeniedError, match=r"grant the caller roles/artifactregistry\.writer") as caught:
-        publish(cloud_of(reader).artifact_registry, wheels, repository, clock)
+        publish(cloud_of(reader), wheels, repository, clock)
     assert not caught.value.retryable
 
 
 def test_where_nothing_can_be_published(cloud: Cloud, project: str, clock: QuickClock, tmp_path: Path) -> None:
     """A repository that is not there, and a remote one."""
-    wheels = read_wheels([make_wheel(tmp_path)])
+    wheels = check([make_wheel(tmp_path)])
     missing = RepositoryName.parse(f"projects/{project}/locations/us/repositories/nowhere")
     with pytest.raises(NotFoundError, match="create it first"):
-        publish(cloud.artifact_registry, wheels, missing, clock)
+        publish(cloud, wheels, missing, clock)
     remote = RepositoryName.parse(f"projects/{project}/locations/us/repositories/proxy")
     create_repository(cloud.artifact_registry, remote, mode="remote", upstreams="PYPI")
     with pytest.raises(RepositoryMismatchError, match="the repository is remote, not standard"):
-        publish(cloud.artifact_registry, wheels, remote, clock)
+        publish(cloud, wheels, remote, clock)
+    standard = RepositoryName.parse(f"projects/{project}/locations/us/repositories/private")
+    create_repository(cloud.artifact_registry, standard)
+    virtual = RepositoryName.parse(f"projects/{project}/locations/us/repositories/all")
+    create_repository(cloud.artifact_registry, virtual, mode="virtual", upstreams={str(standard): 100, str(remote): 10})
+    with pytest.raises(RepositoryMismatchError) as caught:
+        publish(cloud, wheels, virtual, clock)
+    assert caught.value.remedy == f"publish to its standard upstream: {standard}"
 
 
 def test_all_bad_files_are_named_before_a_byte_is_sent(tmp_path: Path) -> None:
@@ -150,8 +164,8 @@ def test_all_bad_files_are_named_before_a_byte_is_sent(tmp_path: Path) -> None:
     bad.write_text("no zip")
     lying = make_wheel(tmp_path, "lying", metadata_name="other")
     with pytest.raises(InvalidWheelError) as caught:
-        read_wheels([good, bad, lying])
-    assert len(caught.value.problems) == 2
+        check([good, bad, lying])
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == [bad.name, lying.name]
     assert caught.value.resource == f"{bad.name}, {lying.name}"
 
 
@@ -173,6 +187,10 @@ def test_sources(cloud: Cloud, sandbox: Running, project: str, tmp_path: Path) -
     assert names(f"gs://{bucket}/w/") == both
     assert names(f"gs://{bucket}/w/*-2.0-*.whl") == both[1:]
     assert names([f"gs://{bucket}/w/{both[0]}", str(tmp_path / "*-2.0-*.whl")]) == both
+    cloud.storage.upload(bucket, "w/acme_demo-2.0.tar.gz", make_sdist(tmp_path, version="2.0"))
+    assert names(f"gs://{bucket}/w/") == names(f"gs://{bucket}/w") == [*both, "acme_demo-2.0.tar.gz"]
+    assert names(str(tmp_path)) == [*both, "acme_demo-2.0.tar.gz"]
+    assert names([str(tmp_path / both[0]), str(tmp_path / "*.whl")]) == both
     for nothing in (f"gs://{bucket}/none/", str(tmp_path / "none*.whl"), f"gs://{bucket}/w/x.whl"):
         with pytest.raises(InvalidInputError, match="no wheel is at"):
             names(nothing)
