@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
 
 from airflow_gar_provider.errors import InvalidInputError, InvalidNameError, RepositoryMismatchError
 
@@ -73,6 +76,16 @@ class RepositoryName:
             f"{self.project}/{self.location}/{self.name}?project={self.project}"
         )
 
+    def package_console_url(self, package: str) -> str:
+        """A package's page in the Google Cloud console: the list of its versions."""
+        page, _, query = self.console_url.partition("?")
+        return f"{page}/{quote(package, safe='')}?{query}"
+
+    def version_console_url(self, package: str, version: str) -> str:
+        """A version's page in the Google Cloud console: the list of its files."""
+        page, _, query = self.package_console_url(package).partition("?")
+        return f"{page}/{quote(version, safe='')}?{query}"
+
     def package(self, name: str) -> str:
         """The resource name of a package in it."""
         return f"{self}/packages/{name}"
@@ -80,6 +93,15 @@ class RepositoryName:
     def version(self, package: str, version: str) -> str:
         """The resource name of a version of a package in it."""
         return f"{self.package(package)}/versions/{version}"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """One upstream of a virtual repository. A higher priority wins, for the same version only."""
+
+    repository: RepositoryName
+    priority: int
+    """A whole number; which of two equal ones wins is not defined."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,20 @@ class Repository:
     """`PYTHON`, `DOCKER`, ..."""
     mode: str
     """`standard`, `remote` or `virtual`."""
+    upstreams: tuple[Upstream, ...] = ()
+    """Of a virtual repository, the highest priority first."""
+    remote: str | None = None
+    """Of a remote repository: `PYPI`, or the URL of the index it stands for."""
+    description: str = ""
+    """As people wrote it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All of its labels."""
+    kms_key: str = ""
+    """The key that encrypts it, `projects/P/locations/L/keyRings/K/cryptoKeys/C`; empty for a key of Google's."""
+    cleanup_policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name, in the form of `core.repository_settings.cleanup_policies_from`."""
+    cleanup_dry_run: bool = False
+    """Whether its cleanup policies only write to the log what they would delete."""
 
     def require_python(self, mode: str | None = None) -> None:
         """Raise RepositoryMismatchError unless this is a Python repository, of `mode` if given."""
@@ -118,24 +154,36 @@ class RegistryFile:
     """Hexadecimal."""
     size: int
     """Bytes."""
+    created: datetime | None = None
+    """When the registry took it, in UTC."""
+    package: str = ""
+    """The PEP 503 name of the package that owns it; empty when the registry names no owner."""
+    version: str = ""
+    """The version that owns it, as the registry writes it."""
 
 
 @dataclass(frozen=True)
-class Upstream:
-    """One upstream of a virtual repository. A higher priority wins, for the same version only."""
+class Sources:
+    """Where a repository's packages come from, in the order in which an equal version is taken."""
 
-    repository: RepositoryName
-    priority: int
+    standard: tuple[RepositoryName, ...]
+    """Repositories that people publish to: itself, or the standard upstreams of a virtual one."""
+    public: tuple[RepositoryName, ...]
+    """Remote repositories, which hand out what somebody else's index holds: itself, or a virtual one's upstreams."""
+    unseen: tuple[RepositoryName, ...] = ()
+    """Upstreams that the caller may not look at: nothing is known of them."""
 
 
-def upstreams_from(value: object) -> tuple[Upstream, ...]:
-    """Read `{"projects/…/repositories/R": priority, …}`. Raises InvalidInputError or InvalidNameError."""
-    if not isinstance(value, dict) or not value:
-        raise InvalidInputError(
-            f"upstreams of a virtual repository are a map from repository to priority, not {value!r}",
-            remedy='write upstreams={"projects/P/locations/L/repositories/private": 100, "projects/…/pypi": 10}',
-        )
-    return tuple(Upstream(RepositoryName.parse(name), int(priority)) for name, priority in value.items())
+@dataclass(frozen=True)
+class Access:
+    """Whether a service account may read a repository."""
+
+    state: str
+    """`granted`, `missing` (only ever said by the account itself) or `unknown`."""
+    how: str
+    """How that is known, in words."""
+    grant: str
+    """The gcloud command that grants it."""
 
 
 def role_of(role: str) -> str:
@@ -156,6 +204,14 @@ def member_of(member: str) -> str:
         f"{member!r} is not an IAM member",
         remedy="write serviceAccount:NAME@PROJECT.iam.gserviceaccount.com, user:…, group:…; everyone "
         "(allUsers, allAuthenticatedUsers) is refused for a private repository",
+    )
+
+
+def grant_command(repository: RepositoryName, member: str, role: str = "reader") -> str:
+    """What a person with the right to do so types, to give `member` the role."""
+    return (
+        f"gcloud artifacts repositories add-iam-policy-binding {repository.name} --project={repository.project} "
+        f"--location={repository.location} --member={member_of(member)} --role={role_of(role)}"
     )
 
 

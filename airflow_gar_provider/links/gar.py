@@ -6,9 +6,13 @@ URL when they begin (`persist`), and it shows while the task still runs.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_gar_provider.compat import BaseOperator, BaseOperatorLink, Context, read_xcom
+
+if TYPE_CHECKING:
+    from airflow_gar_provider.core.repository import RepositoryName
 
 
 class _ConsoleLink(BaseOperatorLink):
@@ -40,3 +44,29 @@ class RepositoryLink(_ConsoleLink):
 
     name = "Artifact Registry"
     key = "gar_repository_link"
+
+
+class PackageLink(_ConsoleLink):
+    """A package's page in Artifact Registry: its versions. Shown where a task is about one package."""
+
+    name = "Package"
+    key = "gar_package_link"
+
+
+class VersionLink(_ConsoleLink):
+    """A version's page in Artifact Registry: its files. Shown where a task is about one version."""
+
+    name = "Package version"
+    key = "gar_version_link"
+
+
+def persist_package_links(context: Context, repository: RepositoryName, versions: Iterable[tuple[str, str]]) -> None:
+    """Show the pages of the package and the version that a task is about, where it is about one: (name, version)."""
+    pairs = set(versions)
+    packages = {package for package, _ in pairs}
+    if len(packages) == 1:
+        [package] = packages
+        PackageLink().persist(context, repository.package_console_url(package))
+    if len(pairs) == 1:
+        [(package, version)] = pairs
+        VersionLink().persist(context, repository.version_console_url(package, version))

@@ -11,13 +11,16 @@ from airflow_gar_provider.operators.base import GarOperator
 
 
 class GrantRepositoryAccessOperator(GarOperator):
-    """Give a member, or the service account of an environment, a role on a repository.
+    """Give members, and the service accounts of environments, a role on a repository.
+
+    A binding with a condition is left alone, and does not count as the role.
 
     :param repository: `projects/P/locations/L/repositories/R`.
-    :param member: an IAM member, such as `group:data@example.com`; or give `environment`.
-    :param environment: `projects/P/locations/L/environments/E`: its service account gets the role.
+    :param member: an IAM member, such as `group:data@example.com`, or several (a list, or one string with commas).
+    :param environment: `projects/P/locations/L/environments/E`, or several: their service accounts get the role.
     :param role: reader or writer.
-    :return: {"outcome": granted | exists, "message", "member", "role", "repository"}.
+    :return: {"outcome": granted | exists, "message", "member", "members", "granted" (those who did not have it),
+        "role", "repository"}.
     """
 
     template_fields: Sequence[str] = ("repository", "member", "environment", "role", *GarOperator.template_fields)
@@ -27,8 +30,8 @@ class GrantRepositoryAccessOperator(GarOperator):
         self,
         *,
         repository: str,
-        member: str | None = None,
-        environment: str | None = None,
+        member: str | Sequence[str] | None = None,
+        environment: str | Sequence[str] | None = None,
         role: str = "reader",
         **kwargs: Any,
     ) -> None:
@@ -39,9 +42,10 @@ class GrantRepositoryAccessOperator(GarOperator):
         self.role = role
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Read the policy, add the member, write it with its etag."""
+        """Read the policy, add the members, write it with its etag."""
         from airflow_gar_provider.core.environment import EnvironmentName
         from airflow_gar_provider.core.repository import RepositoryName
+        from airflow_gar_provider.core.requirement import split_list
         from airflow_gar_provider.steps.repository import grant_access
 
         with self.explained(context):
@@ -52,8 +56,8 @@ class GrantRepositoryAccessOperator(GarOperator):
                 cloud.artifact_registry,
                 cloud.composer,
                 repository,
-                member=self.member or None,
-                environment=EnvironmentName.parse(self.environment) if self.environment else None,
+                member=self.member,
+                environment=[EnvironmentName.parse(name) for name in split_list(self.environment)],
                 role=self.role,
                 clock=self.clock(),
             )

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
 from airflow_gar_provider.core.environment import Environment, EnvironmentName, plan_patch
-from airflow_gar_provider.core.repository import RepositoryName, member_of, role_of, upstreams_from
+from airflow_gar_provider.core.repository import RepositoryName, member_of, role_of
 from airflow_gar_provider.core.requirement import Requirement, parse_requirements
-from airflow_gar_provider.errors import EnvironmentNotReadyError, GarProviderError, InvalidInputError, InvalidNameError
+from airflow_gar_provider.errors import EnvironmentNotReadyError, InvalidInputError, InvalidNameError
 
 NAME = "projects/acme-data/locations/europe-west1/environments/dev"
 
@@ -141,13 +141,3 @@ def test_members_and_roles() -> None:
     assert role_of("reader") == "roles/artifactregistry.reader"
     with pytest.raises(InvalidInputError, match="role is one of reader, writer"):
         role_of("owner")
-
-
-def test_upstreams() -> None:
-    """Upstreams of a virtual repository are a map to priorities."""
-    name = "projects/acme-data/locations/us/repositories/pypi"
-    [upstream] = upstreams_from({name: "10"})
-    assert (str(upstream.repository), upstream.priority) == (name, 10)
-    for bad in (None, [], {}, "PYPI"):
-        with pytest.raises(GarProviderError, match="are a map from repository to priority"):
-            upstreams_from(bad)
