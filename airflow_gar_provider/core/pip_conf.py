@@ -1,266 +1,256 @@
 """pip.conf: point it at repositories, and keep every other byte of it.
 
-pip reads the file with `configparser.RawConfigParser`; a rewrite by configparser would lose comments, order and line
-ends, so this edits lines. What it wrote is then read back the way pip reads it, and compared.
+pip reads the file with `configparser`; a rewrite by configparser would lose comments, order and line ends, so
+`pip_conf_text` edits lines. What was written is then read back the way `pip install` reads it, and compared.
 """
 
 from __future__ import annotations
 
-import configparser
 import difflib
-import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from airflow_gar_provider.core.pip_conf_text import Document, Settings, decode, read_as_pip
 from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.repository import RepositoryName
+from airflow_gar_provider.core.service_account_key import USER, ServiceAccountKey
 from airflow_gar_provider.errors import InvalidInputError, InvalidPipConfError
 
+__all__ = [
+    "FORMS",
+    "cautions",
+    "credentialed_urls",
+    "decode",
+    "difference",
+    "in_use",
+    "keys_in",
+    "point",
+    "read_as_pip",
+    "with_repository",
+]
+
 FORMS = ("index", "extra_index", "absent")
-INDEX, EXTRA = "index-url", "extra-index-url"
+INDEX, EXTRA, NO_INDEX = ("index-url", "pypi-url"), ("extra-index-url",), ("no-index",)
+"""`pypi-url` is an old name of `index-url` that pip still reads; the one that stands last wins."""
+SECTIONS = ("global", "install", ":env:")
+"""What `pip install`, which Composer's build runs, reads; a later one overrides an earlier one, lists included
+(pip's `ConfigOptionParser`). An empty value overrides nothing."""
+_EDITED = ("DEFAULT", *SECTIONS)
+"""configparser lets every section that is there inherit what stands under [DEFAULT]."""
+_TRUE = ("y", "yes", "t", "true", "on", "1")
 
 
 @dataclass(frozen=True)
-class _Option:
-    """One option of the file: where its lines are, and what it says."""
+class _Target:
+    """What is to be true of the file."""
 
-    section: str
-    name: str
-    """As pip normalises it: lower case, dashes."""
-    first: int
-    """Index of its first line."""
-    end: int
-    """Index behind its last line."""
-    value: str
+    index: str | None
+    """The URL that is to be `index-url`; None: no repository of ours is to be."""
+    extra: tuple[str, ...]
+    """URLs that are to be among `extra-index-url`."""
+    named: tuple[str, ...]
+    """All URLs that are ours, wanted or not."""
 
 
-class _Document:
-    """The file's lines, and its sections and options by line, as configparser sees them."""
+def point(
+    text: str, repository: RepositoryName | Sequence[RepositoryName], form: str, key: ServiceAccountKey | None = None
+) -> str:
+    """The text of a pip.conf that uses the repositories in `form`; the same text when it already does.
 
-    def __init__(self, text: str) -> None:
-        # newline="" splits as a file does (\n, \r\n, \r) and keeps the ends; str.splitlines would split at more.
-        self.lines = list(io.StringIO(text, newline=""))
-        self.newline = "\r\n" if any(line.endswith("\r\n") for line in self.lines) else "\n"
-        self.options: list[_Option] = []
-        self.headers: dict[str, int] = {}
-        self._scan()
+    `index`: the first is the index (`index-url`), further ones stand beside it (`extra-index-url`). `extra_index`: all
+    stand beside the index that is there, or the public one. `absent`: none is named any more. With `key` their URLs
+    carry it, else they carry nothing, whatever they carried before. Everything else stays byte for byte.
 
-    def _scan(self) -> None:
-        """Find sections and options; to be called again whenever lines have moved."""
-        self.options.clear()
-        self.headers.clear()
-        section, indent, open_option = "", 0, False
-        for number, line in enumerate(self.lines):
-            text = line.strip()
-            if not text or text[0] in "#;":
-                continue
-            depth = len(_indent(line))
-            if open_option and depth > indent:
-                last = self.options[-1]
-                value = f"{last.value}\n{text}".strip()
-                self.options[-1] = _Option(last.section, last.name, last.first, number + 1, value)
-                continue
-            indent = depth
-            header = re.match(r"\[(?P<name>.+)\]", text)
-            if header:
-                section, open_option = header["name"], False
-                self.headers[section] = number
-                continue
-            name, _, value = (part.strip() for part in re.split(r"([=:])", text, maxsplit=1))
-            self.options.append(_Option(section, _option_name(name), number, number + 1, value))
-            open_option = True
-
-    def find(self, section: str, name: str) -> list[_Option]:
-        """All of a name: `index_url` and `index-url` are two options to configparser; pip takes the last one."""
-        return [option for option in self.options if option.section == section and option.name == name]
-
-    def replace(self, option: _Option, value: str) -> None:
-        """Give an option one other value; how its name is written, and comments between its lines, stay."""
-        head = re.match(r"\s*[^=:]*[=:]", self.lines[option.first])
-        assert head is not None  # _scan found the option by its delimiter
-        comments = self._comments(option)
-        ending = _ending(self.lines[option.first] if comments else self.lines[option.end - 1])
-        self.lines[option.first : option.end] = [f"{head[0]} {value}{ending}", *comments]
-        self._scan()
-
-    def delete(self, option: _Option) -> None:
-        """Take an option out; comments between its lines stay."""
-        self.lines[option.first : option.end] = self._comments(option)
-        self._scan()
-
-    def append(self, option: _Option, value: str) -> None:
-        """Add one value to an option that holds a list, on a line of its own."""
-        last = self.lines[option.end - 1]
-        indent = _indent(last) if option.end - 1 > option.first else f"{_indent(last)}    "
-        self._end_line(option.end - 1)
-        self.lines.insert(option.end, f"{indent}{value}{self.newline}")
-        self._scan()
-
-    def discard(self, option: _Option, value: str) -> None:
-        """Take one value out of an option that holds a list; the option itself goes with its last value."""
-        if option.value.split() == [value]:
-            self.delete(option)
-            return
-        for number in range(option.end - 1, option.first - 1, -1):
-            line = self.lines[number]
-            if line.strip()[:1] in ("#", ";") or value not in line.split():
-                continue
-            kept = re.sub(rf"\s*(?<!\S){re.escape(value)}(?!\S)", "", line.rstrip("\r\n"))
-            self.lines[number : number + 1] = [kept + _ending(line)] if kept.strip() else []
-        self._scan()
-
-    def add(self, section: str, name: str, value: str) -> None:
-        """Add an option behind the last one of its section, as deep as that one.
-
-        Above the first one would be wrong: indented options below an unindented one become its continuation.
-        """
-        siblings = [option for option in self.options if option.section == section]
-        if siblings:
-            at, indent = siblings[-1].end, _indent(self.lines[siblings[-1].first])
-        elif section in self.headers:
-            at, indent = self.headers[section] + 1, _indent(self.lines[self.headers[section]])
-        else:
-            if self.lines and self.lines[-1].strip():
-                self._end_line(len(self.lines) - 1)
-                self.lines.append(self.newline)
-            self.lines.append(f"[{section}]{self.newline}")
-            at, indent = len(self.lines), ""
-        self._end_line(at - 1)
-        self.lines.insert(at, f"{indent}{name} = {value}{self.newline}")
-        self._scan()
-
-    def _comments(self, option: _Option) -> list[str]:
-        return [line for line in self.lines[option.first + 1 : option.end] if line.strip()[:1] in ("#", ";")]
-
-    def _end_line(self, number: int) -> None:
-        if not _ending(self.lines[number]):
-            self.lines[number] += self.newline
-
-    def text(self) -> str:
-        return "".join(self.lines)
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _ending(line: str) -> str:
-    return line[len(line.rstrip("\r\n")) :]
-
-
-def _option_name(name: str) -> str:
-    """As pip normalises names of options."""
-    return name.lower().replace("_", "-").removeprefix("--")
-
-
-def read_as_pip(text: str) -> dict[tuple[str, str], str]:
-    """(section, option) -> value, as pip reads the file. Raises InvalidPipConfError with the line at fault."""
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(text, source="pip.conf")
-    except configparser.Error as error:
-        raise InvalidPipConfError(
-            f"pip cannot read this pip.conf: {redact(str(error))}",
-            remedy="repair the file by hand; it was not touched",
-        ) from error
-    return {
-        (section, _option_name(name)): value for section in parser.sections() for name, value in parser.items(section)
-    }
-
-
-def decode(content: bytes) -> str:
-    """The file's bytes as text. Raises InvalidPipConfError when it is not UTF-8 (what pip reads in a container)."""
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidPipConfError(
-            f"pip.conf is not UTF-8 text: {error.reason} at byte {error.start}",
-            remedy="repair the file by hand; it was not touched",
-        ) from error
-
-
-def point(text: str, repository: RepositoryName, form: str) -> str:
-    """The text of a pip.conf that uses `repository` in `form`; the same text when it already does.
-
-    `index`: it is the only index that we set (`index-url`). `extra_index`: it is one more beside the main index.
-    `absent`: it is not named any more. Everything else stays byte for byte. `[install]` overrides `[global]` in pip,
-    so an option that stands in `[install]` is changed there too.
+    Where `[install]` or another section overrides `[global]`, the option is changed there too, and a `no-index` that
+    would hide the repositories from pip becomes false. Raises InvalidInputError, InvalidPipConfError.
     """
-    if form not in FORMS:
-        raise InvalidInputError(f"form is one of {', '.join(FORMS)}, not {form!r}")
+    target = _target(repository, form, key)
     before = read_as_pip(text)
-    document = _Document(text)
-    url = repository.index_url
-    if form == "index":
-        _set_index(document, url)
-    else:
-        for option in _options(document, INDEX):
-            if _same_index(option.value, url):
-                document.delete(option)
-    _set_extra(document, url, wanted=form == "extra_index")
+    document = Document(text)
+    inherits = bool(document.find(("DEFAULT",), (*INDEX, *EXTRA, *NO_INDEX)))
+    _set_index(document, target)
+    _set_extra(document, target)
+    if form != "absent":
+        for option in document.find(_EDITED, NO_INDEX):
+            if option.value.lower() in _TRUE:
+                document.replace(option, "false")
     result = document.text()
-    _check(before, read_as_pip(result), url, form)
+    _refuse_inheritance(before, document)
+    _check(before, read_as_pip(result), target, inherits=inherits)
     return result
 
 
-def _options(document: _Document, name: str) -> list[_Option]:
-    """The option in the sections that `pip install` reads, last one first: an edit moves only what is below it."""
-    found = [option for section in ("global", "install") for option in document.find(section, name)]
-    return sorted(found, key=lambda option: -option.first)
+def in_use(text: str, repository: RepositoryName) -> bool:
+    """Whether `pip install` asks the repository already: as the index or beside it, with a key or without."""
+    settings = read_as_pip(text)
+    if _values(settings, NO_INDEX).lower() in _TRUE:
+        return False
+    return _among(repository.index_url, [_values(settings, INDEX), *_values(settings, EXTRA).split()])
 
 
-def _set_index(document: _Document, url: str) -> None:
-    for option in _options(document, INDEX):
-        if option.value != url:
-            document.replace(option, url)
-    if not document.find("global", INDEX):
-        document.add("global", INDEX, url)
+def with_repository(text: str, repository: RepositoryName) -> str:
+    """The text of a pip.conf that uses the repository: as it is when it does, in whatever form, else as its index.
+
+    So an install keeps a key, or an `extra-index-url`, that somebody has put there on purpose.
+    """
+    return text if in_use(text, repository) else point(text, repository, "index")
 
 
-def _set_extra(document: _Document, url: str, *, wanted: bool) -> None:
-    for option in _options(document, EXTRA):
-        for entry in dict.fromkeys(option.value.split()):
-            if _same_index(entry, url) and not (wanted and entry == url):
-                current = next(o for o in document.find(option.section, EXTRA) if o.first == option.first)
-                document.discard(current, entry)
-    if not wanted:
+def _target(repository: RepositoryName | Sequence[RepositoryName], form: str, key: ServiceAccountKey | None) -> _Target:
+    if form not in FORMS:
+        raise InvalidInputError(f"form is one of {', '.join(FORMS)}, not {form!r}")
+    repositories = [repository] if isinstance(repository, RepositoryName) else list(dict.fromkeys(repository))
+    if not repositories:
+        raise InvalidInputError("no repository is named", remedy="write projects/P/locations/L/repositories/R")
+    urls = tuple(_index_url(name, key) for name in repositories)
+    if form == "index":
+        return _Target(urls[0], urls[1:], urls)
+    return _Target(None, urls if form == "extra_index" else (), urls)
+
+
+def _index_url(repository: RepositoryName, key: ServiceAccountKey | None) -> str:
+    if key is None:
+        return repository.index_url
+    return repository.index_url.replace("https://", f"https://{USER}:{key.password}@", 1)
+
+
+def _set_index(document: Document, target: _Target) -> None:
+    for option in document.find(_EDITED, INDEX):
+        if target.index is None:
+            if _among(option.value, target.named):
+                document.delete(option)
+        elif option.value and option.value != target.index:
+            document.replace(option, target.index)
+    if target.index is None:
         return
-    for section in ("install", "global"):
-        options = document.find(section, EXTRA)
-        if options and url not in options[-1].value.split():
-            document.append(options[-1], url)
-    if not _options(document, EXTRA):
-        document.add("global", EXTRA, url)
+    found = document.find(("global",), INDEX)
+    if not found and read_as_pip(document.text()).get(("global", INDEX[0])) != target.index:
+        document.add("global", INDEX[0], target.index)
+    elif found and not any(option.value for option in found):
+        document.replace(found[0], target.index)
 
 
-def _same_index(one: str, other: str) -> bool:
-    """Whether two index URLs mean the same repository, whatever credentials or final slash they carry."""
-    return _bare(one) == _bare(other)
+def _set_extra(document: Document, target: _Target) -> None:
+    for option in document.find(_EDITED, EXTRA):
+        for entry in dict.fromkeys(option.value.split()):
+            wanted = next((url for url in target.extra if _bare(url) == _bare(entry)), None)
+            if wanted == entry or not (wanted or _among(entry, target.named)):
+                continue
+            current = next(o for o in document.find((option.section,), EXTRA) if o.first == option.first)
+            document.swap(current, entry, None if wanted in current.value.split() else wanted)
+    for url in target.extra:
+        for option in document.find(_EDITED, EXTRA):
+            if option.value and url not in option.value.split():
+                document.append(option, url)
+        if url not in _values(read_as_pip(document.text()), EXTRA).split():
+            empty = document.find(("global",), EXTRA)
+            if empty:
+                document.replace(empty[0], url)
+            else:
+                document.add("global", EXTRA[0], url)
+
+
+def _among(url: str, named: Sequence[str]) -> bool:
+    """Whether a URL means one of the repositories, whatever credentials or final slash it carries."""
+    return _bare(url) in {_bare(one) for one in named}
 
 
 def _bare(url: str) -> str:
     return re.sub(r"^(https?://)[^/@]*@", r"\1", url.strip()).rstrip("/")
 
 
-def _check(before: dict[tuple[str, str], str], after: dict[tuple[str, str], str], url: str, form: str) -> None:
-    """Compare what pip reads now with what was meant; a difference would be our fault, and nothing is written."""
-    ours = {(section, name) for section in ("global", "install") for name in (INDEX, EXTRA)}
-    others = {key for key in {*before, *after} - ours if before.get(key) != after.get(key)}
-    index = after.get(("install", INDEX), after.get(("global", INDEX), ""))
-    extra = after.get(("install", EXTRA), after.get(("global", EXTRA), "")).split()
-    named = {"index": index == url, "extra_index": url in extra, "absent": url not in (index, *extra)}[form]
-    if others or not named:
+def _values(settings: Settings, names: Sequence[str], sections: Sequence[str] = SECTIONS) -> str:
+    """What `pip install` takes for an option: the last one of the last section that has one."""
+    result = ""
+    for wanted in sections:
+        for (section, name), value in settings.items():
+            if section == wanted and name in names and value:
+                result = value
+    return result
+
+
+def _refuse_inheritance(before: Settings, document: Document) -> None:
+    """Raise InvalidPipConfError when a [global] of ours would switch on what stands under [DEFAULT]."""
+    own = {option.name for option in document.find(("global",))}
+    inherited = {option.name for option in document.find(("DEFAULT",))} - own
+    if inherited and own and not any(section == "global" for section, _ in before):
         raise InvalidPipConfError(
-            f"this pip.conf cannot be edited safely (it would change {sorted(others) or 'nothing'}; "
-            f"{'the repository is in place' if named else 'the repository would not be in place'})",
+            f"[DEFAULT] holds {', '.join(sorted(inherited))}, which pip does not read for want of a [global] section; "
+            "with one they would begin to count",
+            remedy="move them to [global], or take them out, and run this again; the file was not touched",
+        )
+
+
+def _check(before: Settings, after: Settings, target: _Target, *, inherits: bool) -> None:
+    """Compare what pip reads now with what was meant; a difference would be our fault, and nothing is written."""
+    ours = {*INDEX, *EXTRA, *NO_INDEX}
+    problems = [
+        f"[{section}] {name} would change"
+        for section, name in sorted({*before, *after})
+        if before.get((section, name)) != after.get((section, name))
+        and not (name in ours and (inherits or section in SECTIONS))
+    ]
+    index, extra = _values(after, INDEX), _values(after, EXTRA).split()
+    lost = [url for url in _values(before, EXTRA).split() if url not in extra and not _among(url, target.named)]
+    problems += [f"{redact(url)} would be lost" for url in lost]
+    wanted = [*target.extra, *([target.index] if target.index else [])]
+    if (target.index and index != target.index) or not set(target.extra) <= set(extra):
+        problems.append("the repository would not be in place")
+    if any(_among(url, target.named) and url not in wanted for url in (index, *extra)):
+        problems.append("the repository would be in place")
+    if wanted and _values(after, NO_INDEX).lower() in _TRUE:
+        problems.append("no-index would hide the repository")
+    if problems:
+        raise InvalidPipConfError(
+            f"this pip.conf cannot be edited safely: {'; '.join(problems)}",
             remedy="edit the file by hand, and report it: this is a fault of airflow-gar-provider",
         )
 
 
+def cautions(text: str, form: str) -> list[str]:
+    """What people should know of a pip.conf that is in place, a sentence each, without credentials."""
+    settings = read_as_pip(text)
+    result = [
+        f"pip.conf holds a URL with credentials, which whoever writes DAGs can read: {url}"
+        for url in credentialed_urls(text)
+    ]
+    extra = _values(settings, EXTRA).split()
+    if extra:
+        result.append(
+            f"with extra-index-url ({', '.join(map(redact, extra))}) pip takes the highest version of any index: "
+            "whoever publishes a higher version of a private name to another one is installed (dependency confusion)"
+        )
+    if form == "absent":
+        if not _values(settings, INDEX):
+            result.append("no index-url is left: pip asks the public index")
+        return result
+    provider = _values(settings, ("keyring-provider",))
+    silent = _values(settings, ("no-input",)).lower() in _TRUE and provider in ("", "auto")
+    if (silent or provider == "disabled") and not _values(settings, INDEX).startswith(f"https://{USER}:"):
+        setting = f"keyring-provider = {provider}" if provider == "disabled" else "no-input"
+        result.append(f"{setting} keeps pip from asking keyring, by which it gets in without a key")
+    others = {section for (section, name) in settings if name in (*INDEX, *EXTRA) and section not in SECTIONS}
+    elsewhere = sorted(name for name in others if _values(settings, INDEX, [name]) != _values(settings, INDEX))
+    if elsewhere:
+        commands = ", ".join(f"[{name}]" for name in elsewhere)
+        result.append(f"{commands} name indexes for other commands of pip; Composer's build runs `pip install`")
+    return result
+
+
 def credentialed_urls(text: str) -> list[str]:
     """Index URLs of the file that carry a user or a password, redacted."""
-    values = [value for (_, name), value in read_as_pip(text).items() if name in (INDEX, EXTRA)]
-    return [redact(url) for value in values for url in value.split() if re.match(r"https?://[^/@]+@", url)]
+    return [redact(url) for url in _urls(text) if re.match(r"https?://[^/@]+@", url)]
+
+
+def keys_in(text: str) -> tuple[ServiceAccountKey, ...]:
+    """The service account keys that index URLs of the file carry."""
+    return tuple(dict.fromkeys(key for key in map(ServiceAccountKey.of_url, _urls(text)) if key is not None))
+
+
+def _urls(text: str) -> list[str]:
+    values = [value for (_, name), value in read_as_pip(text).items() if name in (*INDEX, *EXTRA)]
+    return list(dict.fromkeys(url for value in values for url in value.split()))
 
 
 def difference(before: str, after: str) -> str:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_gar_provider.core import pip_conf
-from airflow_gar_provider.core.pip_conf import FORMS, difference, point, read_as_pip
+from airflow_gar_provider.core.pip_conf import cautions, difference, point
 from airflow_gar_provider.core.repository import RepositoryName
-from airflow_gar_provider.errors import GarProviderError, InvalidInputError, InvalidPipConfError
+from airflow_gar_provider.errors import InvalidInputError, InvalidPipConfError
+from tests.keys import make_key
 
 REPOSITORY = RepositoryName.parse("projects/acme-packages/locations/europe-west1/repositories/python")
 URL = "https://europe-west1-python.pkg.dev/acme-packages/python/simple/"
@@ -30,7 +23,7 @@ OLD = "https://old.example/simple/"
         ("", "absent", ""),
         ("# mine\n[global]\ntimeout = 3", "index", f"# mine\n[global]\ntimeout = 3\nindex-url = {URL}\n"),
         # The name and the delimiter stay as they are written; so does a missing final newline.
-        (f"[global]\nINDEX_URL:{OLD}", "index", f"[global]\nINDEX_URL: {URL}"),
+        (f"[global]\nINDEX_URL:{OLD}", "index", f"[global]\nINDEX_URL:{URL}"),
         (f"[global]\r\nindex-url = {OLD}\r\n; c\r\n", "index", f"[global]\r\nindex-url = {URL}\r\n; c\r\n"),
         # [install] overrides [global] in pip: it is changed as well.
         (
@@ -61,6 +54,53 @@ OLD = "https://old.example/simple/"
             "index",
             f"[global]\nindex-url = {URL}\n",
         ),
+        # The key of another account, too, and among extra indexes in its own place.
+        (
+            "[global]\nextra-index-url=https://me:pw@" + URL.removeprefix("https://") + f" {OLD}\n",
+            "extra_index",
+            f"[global]\nextra-index-url={URL} {OLD}\n",
+        ),
+        # A value right behind its delimiter.
+        (f"[global]\nextra-index-url={URL} {OLD}\n", "absent", f"[global]\nextra-index-url={OLD}\n"),
+        (
+            f"[global]\nextra-index-url={URL}\n    {OLD}\n",
+            "index",
+            f"[global]\nextra-index-url=\n    {OLD}\nindex-url = {URL}\n",
+        ),
+        # What hides every index is switched off, and only that line.
+        (
+            "[install]\nno_index = Yes  \n# why\n",
+            "index",
+            f"[install]\nno_index = false\n# why\n\n[global]\nindex-url = {URL}\n",
+        ),
+        ("[install]\nno-index = true\n", "absent", "[install]\nno-index = true\n"),
+        # pip's old name of the index; the one that stands last would win.
+        (
+            f"[global]\nindex-url = {URL}\npypi-url = {OLD}\n",
+            "index",
+            f"[global]\nindex-url = {URL}\npypi-url = {URL}\n",
+        ),
+        # What every section inherits.
+        (
+            f"[DEFAULT]\nindex-url = {OLD}\n[install]\nx = 1\n",
+            "index",
+            f"[DEFAULT]\nindex-url = {URL}\n[install]\nx = 1\n\n[global]\nindex-url = {URL}\n",
+        ),
+        # An empty value overrides nothing, and stays; in [global] it is the place to write to.
+        (
+            f"[install]\nextra-index-url =\n[global]\nextra-index-url = {OLD}\n",
+            "extra_index",
+            f"[install]\nextra-index-url =\n[global]\nextra-index-url = {OLD}\n    {URL}\n",
+        ),
+        ("[global]\nindex-url =\n", "index", f"[global]\nindex-url = {URL}\n"),
+        # An indented header below must not become the continuation of what is added.
+        ("[global]\n  [install]\n", "index", f"[global]\n  index-url = {URL}\n  [install]\n"),
+        # Other commands' sections are not ours.
+        (
+            f"[download]\nindex-url = {OLD}\n[global]\n",
+            "index",
+            f"[download]\nindex-url = {OLD}\n[global]\nindex-url = {URL}\n",
+        ),
         # A percent sign is only a character.
         ("[global]\nproxy = http://a%40b@p\n", "index", f"[global]\nproxy = http://a%40b@p\nindex-url = {URL}\n"),
     ],
@@ -74,28 +114,100 @@ def test_point(before: str, form: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("index-url = x", "File contains no section headers"),
-        ("[global]\nfoo\n", "line  2"),
-        ("[global]\na = 1\na = 2\n", "option 'a' in section 'global' already exists"),
-        ("[global]\n[global]\n", "section 'global' already exists"),
-        ("\ufeff[global]\n", "File contains no section headers"),
-        ("[global]\nhttps://me:secret@host/\n= x", "pip cannot read"),
+        ("# c\nindex-url = x", "line 2 (index-url = x) stands above the first [section]"),
+        ("[global]\nfoo\n= x\n", "line 2 (foo) is no option, section or comment; line 3 (= x) is no option"),
+        ("[global]\na = 1\na = 2\n", "line 3 (a = 2) sets a a second time in [global]"),
+        ("[global]\nindex_url = 1\n--Index-URL = 2\n", "line 3 (--Index-URL = 2) sets index-url a second time"),
+        ("[global]\n\n[global]\n", "line 3 ([global]) begins the section [global] a second time"),
+        ("\ufeff[global]\n", "line 1 begins with a byte order mark (BOM)"),
+        ("[global]\nhttps://me:secret@host/x\n= x", "pip cannot read this pip.conf: line 3 (= x)"),
+        ("[global]\nhttps//me:secret://a:secret@host\nx", "line 3 (x) is no option"),
+        ("[global]\nextra\rx = 1", "line 2 (extra) is no option"),
+        ("[global]\n" + "c2VjcmV0" * 20 + "\n", "line 2 (****) is no option"),
     ],
 )
-def test_a_file_that_pip_cannot_read(text: str, message: str) -> None:
-    """It is an error that shows the line, without credentials; pip refuses the same file."""
+@pytest.mark.parametrize("form", pip_conf.FORMS)
+def test_a_file_that_pip_cannot_read(text: str, message: str, form: str) -> None:
+    """It is an error that shows each line at fault, without credentials."""
     with pytest.raises(InvalidPipConfError) as caught:
-        point(text, REPOSITORY, "index")
+        point(text, REPOSITORY, form)
     assert message in str(caught.value)
     assert "it was not touched" in str(caught.value)
-    assert "secret" not in str(caught.value)
+    for secret in ("secret@", "c2VjcmV0"):
+        assert secret not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+MORE = RepositoryName.parse("projects/acme-packages/locations/europe-west1/repositories/more")
+
+
+def test_several_repositories() -> None:
+    """`index`: the first is the index, the others stand beside it; the other forms name, or no longer name, all."""
+    both = point("", [REPOSITORY, MORE], "index")
+    assert both == f"[global]\nindex-url = {URL}\nextra-index-url = {MORE.index_url}\n"
+    assert point(both, [REPOSITORY, MORE], "index") == both
+    beside = point(both, [REPOSITORY, MORE], "extra_index")
+    assert beside == f"[global]\nextra-index-url = {MORE.index_url}\n    {URL}\n"
+    assert point(beside, [REPOSITORY, MORE], "absent") == "[global]\n"
+    assert point(both, MORE, "absent") == f"[global]\nindex-url = {URL}\n"
+    with pytest.raises(InvalidInputError, match="no repository is named"):
+        point("", [], "index")
+
+
+def test_with_a_key_and_back() -> None:
+    """A key stands in the URL of each repository; without one the URLs are keyless again, the rest as it was."""
+    key, other = make_key(), make_key()
+    text = f"# ours\r\n[global]\r\nextra-index-url = {OLD}\r\n"
+    first = point(text, [REPOSITORY, MORE], "index", key)
+    for name in (REPOSITORY, MORE):
+        assert f"https://_json_key_base64:{key.password}@{name.index_url.removeprefix('https://')}" in first
+    assert pip_conf.keys_in(first) == (key,)
+    rotated = point(first, [REPOSITORY, MORE], "index", other)
+    assert rotated == first.replace(key.password, other.password)
+    shown = difference(first, rotated)
+    assert shown.count("****") == 4
+    assert not [secret for one in (key, other) for secret in one.secrets if secret in shown]
+    keyless = point(rotated, [REPOSITORY, MORE], "index")
+    assert keyless == point(text, [REPOSITORY, MORE], "index")
+    assert pip_conf.keys_in(keyless) == ()
+    assert point(rotated, [REPOSITORY, MORE], "absent") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "words"),
+    [
+        (f"[global]\nindex-url = {URL}\n", "index", []),
+        (f"[global]\nextra-index-url = {URL}\n", "extra_index", ["dependency confusion"]),
+        ("[install]\nextra-index-url = https://me:pw@h/ https://i/\n", "index", ["https://****@h/", "confusion"]),
+        ("[global]\ntimeout = 1\n", "absent", ["no index-url is left: pip asks the public index"]),
+        (f"[global]\nindex-url = {URL}\nno-input = true\n", "index", ["no-input keeps pip from asking keyring"]),
+        (f"[global]\nindex-url = {URL}\nno-input = true\nkeyring-provider = import\n", "index", []),
+        (
+            f"[global]\nkeyring-provider = disabled\nindex-url = {URL}\n",
+            "index",
+            ["keyring-provider = disabled keeps pip from"],
+        ),
+        (
+            f"[global]\nindex-url = {URL}\n[download]\nindex-url = {OLD}\n[list]\nformat = x\n",
+            "index",
+            ["[download] name indexes for other commands of pip"],
+        ),
+    ],
+)
+def test_cautions(text: str, form: str, words: list[str]) -> None:
+    """What people should know of the file is said, and no credentials."""
+    told = cautions(text, form)
+    assert len(told) == len(words), told
+    for sentence, word in zip(told, words, strict=True):
+        assert word in sentence
+        assert "pw" not in sentence
 
 
 def test_bad_form_and_encoding() -> None:
     """Another word, or bytes that are no text."""
     with pytest.raises(InvalidInputError, match="form is one of index, extra_index, absent"):
         point("", REPOSITORY, "extra-index")
-    with pytest.raises(InvalidPipConfError, match="not UTF-8 text"):
+    with pytest.raises(InvalidPipConfError, match="not UTF-8 text: line 2, byte 13: "):
         pip_conf.decode(b"[global]\nx = \xff\n")
 
 
@@ -107,88 +219,3 @@ def test_difference_is_redacted() -> None:
     assert f"+index-url = {URL}" in shown
     assert "secret" not in shown
     assert pip_conf.credentialed_urls(before) == ["https://****@host/simple/"]
-
-
-OPTION = st.sampled_from(
-    [
-        "timeout = 3",
-        "no_cache_dir: true",
-        f"index-url = {OLD}",
-        f"index_url={URL}",
-        f"extra-index-url = {OLD}",
-        f"extra-index-url =\n    {OLD}\n    # c\n    {URL}",
-        f"extra-index-url = {OLD}\n\n    {URL}",
-        "trusted-host =\n  a\n  b",
-        "# index-url = commented",
-        "; also",
-        "",
-        "proxy = http://u%20x:p@h",
-    ]
-)
-SECTION = st.tuples(
-    st.sampled_from(["global", "install", "list", "DEFAULT"]), st.lists(OPTION, max_size=5), st.sampled_from(["", "  "])
-)
-FILES = st.builds(
-    lambda sections, newline, final: (
-        newline.join(
-            line
-            for name, options, indent in sections
-            for line in [f"[{name}]", *(indent + part for option in options for part in option.split("\n"))]
-        )
-        + final
-    ),
-    st.lists(SECTION, max_size=3),
-    st.sampled_from(["\n", "\r\n"]),
-    st.sampled_from(["", "\n"]),
-)
-
-
-@given(FILES, st.sampled_from(FORMS))
-def test_generated_files(text: str, form: str) -> None:
-    """Whatever the file: all that is not ours stays, a second run changes nothing, bad files are typed errors."""
-    try:
-        before = read_as_pip(text)
-    except InvalidPipConfError:
-        with pytest.raises(InvalidPipConfError):
-            point(text, REPOSITORY, form)
-        return
-    try:
-        result = point(text, REPOSITORY, form)
-    except GarProviderError:
-        assert "[DEFAULT]" in text  # the one thing that is refused: our options inherited from [DEFAULT]
-        return
-    after = read_as_pip(result)
-    ours = {"index-url", "extra-index-url"}
-    assert {k: v for k, v in before.items() if k[1] not in ours} == {k: v for k, v in after.items() if k[1] not in ours}
-    assert point(result, REPOSITORY, form) == result
-    for line in text.splitlines():
-        if line.strip()[:1] in ("#", ";"):
-            assert line in result.splitlines()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
-def test_pip_reads_what_we_write(tmp_path: Path, form: str) -> None:
-    """The oracle is pip itself: `pip config list` on the file that was written."""
-    text = f"[install]\nindex-url = {OLD}\n[global]\nextra-index-url =\n  {OLD}\n"
-    path = tmp_path / "pip.conf"
-    path.write_text(point(text, REPOSITORY, form))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"],
-        env={**kept, "PIP_CONFIG_FILE": str(path), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    read = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    assert ("install.index-url" in read and URL in read["install.index-url"]) is (form == "index")
-    assert (URL in read["global.extra-index-url"]) is (form == "extra_index")
-
-
-def test_configparser_is_what_pip_uses() -> None:
-    """Our reading relies on RawConfigParser, as pip's configuration module does."""
-    source = Path(sys.modules["pip"].__file__ if "pip" in sys.modules else __import__("pip").__file__ or "")
-    text = (source.parent / "_internal" / "configuration.py").read_text()
-    assert "RawConfigParser = configparser.RawConfigParser" in text
-    assert configparser.RawConfigParser

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_gar_provider.core.environment import Environment, EnvironmentName
 from airflow_gar_provider.core.repository import RepositoryName
-from airflow_gar_provider.errors import ConcurrentChangeError, InvalidInputError, InvalidPipConfError
+from airflow_gar_provider.errors import (
+    ConcurrentChangeError,
+    EnvironmentNotReadyError,
+    InvalidInputError,
+    InvalidPipConfError,
+    NotFoundError,
+)
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.point import PIP_CONF, point
@@ -69,17 +77,66 @@ def test_somebody_else_writes_meanwhile(
     assert point(racing, found, repository, clock=clock)["outcome"] == "written"
     assert read(cloud, found) == f"# theirs 0\n# theirs 1\n\n[global]\nindex-url = {repository.index_url}\n"
     racing.others = 9
-    with pytest.raises(ConcurrentChangeError, match="could not write the object"):
+    with pytest.raises(ConcurrentChangeError, match="was replaced between our read and its copy"):
         point(racing, found, repository, form="absent", clock=clock)
 
 
 def test_refused(
     cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock, sandbox: Running
 ) -> None:
-    """A file that pip cannot read is not touched; a mode that is not offered says so."""
+    """A file that pip cannot read is not touched; a key is wanted where there is none, or none where there is one."""
     cloud.storage.write(found.bucket, PIP_CONF, b"no section\n")
     with pytest.raises(InvalidPipConfError, match="it was not touched"):
         point(cloud.storage, found, repository, clock=clock)
     assert read(cloud, found) == "no section\n"
-    with pytest.raises(InvalidInputError, match="is not offered yet"):
+    with pytest.raises(InvalidInputError, match='auth is "iam", or "service_account_key" with a key'):
         point(cloud.storage, found, repository, auth="service_account_key", clock=clock)
+    assert list(cloud.storage.list(found.bucket, "data/gar/pip.conf.")) == []
+
+
+@pytest.mark.parametrize("before", [b"[global]\r\ntimeout = 3\r\n; c\xc3\xa9\r\n", b"[global]\ntimeout = 3\n;last"])
+def test_every_other_byte_stays(
+    cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock, before: bytes
+) -> None:
+    """Line ends, letters that are not ASCII, and a missing final newline come through the bucket as they were."""
+    cloud.storage.write(found.bucket, PIP_CONF, before)
+    point(cloud.storage, found, repository, clock=clock)
+    content, _ = cloud.storage.read(found.bucket, PIP_CONF) or (b"", 0)
+    added = f"index-url = {repository.index_url}".encode()
+    assert added in content
+    end = b"\r\n" if b"\r\n" in before else b"\n"
+    assert content.replace(added + end, b"") == before
+    assert point(cloud.storage, found, repository, form="absent", clock=clock)["outcome"] == "written"
+    assert cloud.storage.read(found.bucket, PIP_CONF)[0] == before  # type: ignore[index]
+
+
+def test_the_answer_to_our_write_is_lost(
+    cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock, sandbox: Running
+) -> None:
+    """The write went through, its repetition is refused: it is known as ours, and nothing is written twice."""
+    cloud.storage.write(found.bucket, PIP_CONF, b"[global]\n")
+    sandbox.fault(INSERT, kind="lost_answer")
+    result = point(cloud.storage, found, repository, clock=clock)
+    assert result["outcome"] == "written"
+    assert "+index-url" in result["change"]
+    assert len(list(cloud.storage.list(found.bucket, "data/gar/pip.conf."))) == 1
+    assert sandbox.unused() == []
+
+
+def test_no_bucket(cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock) -> None:
+    """An environment without a bucket, or whose bucket was deleted, is an error that says so."""
+    with pytest.raises(EnvironmentNotReadyError, match="has no bucket"):
+        point(cloud.storage, replace(found, bucket=""), repository, clock=clock)
+    with pytest.raises(NotFoundError, match="could not write the object") as caught:
+        point(cloud.storage, replace(found, bucket=f"{found.bucket}-gone"), repository, clock=clock)
+    assert f"gs://{found.bucket}-gone/{PIP_CONF}" in str(caught.value)
+
+
+def test_several(cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock) -> None:
+    """Several repositories are pointed at in one write; people are warned of what several indexes mean."""
+    more = RepositoryName.parse(str(repository) + "-more")
+    result = point(cloud.storage, found, [repository, more], clock=clock)
+    assert read(cloud, found) == (f"[global]\nindex-url = {repository.index_url}\nextra-index-url = {more.index_url}\n")
+    assert result["message"] == "pip.conf of dev now points at python and python-more"
+    assert result["repositories"] == [str(repository), str(more)]
+    assert [warning for warning in result["warnings"] if "dependency confusion" in warning]
