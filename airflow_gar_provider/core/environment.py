@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
+from airflow_gar_provider.core.preflight import CHECKS
 from airflow_gar_provider.core.repository import LOCATION, PROJECT, RepositoryName
 from airflow_gar_provider.core.requirement import Requirement
 from airflow_gar_provider.errors import EnvironmentNotReadyError, InvalidInputError, InvalidNameError
@@ -83,6 +84,7 @@ class Environment:
     """Such as composer-3-airflow-3.3.1-build.0."""
     packages: Mapping[str, str] = field(default_factory=dict)
     """Composer's `pypiPackages` map, keys as they are spelt there."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def airflow_version(self) -> str | None:
@@ -131,9 +133,24 @@ class Wish:
     """PEP 503 names of packages that must not be declared."""
     repository: RepositoryName | None = None
     """Given: pip.conf is pointed at it too."""
-    preflight: bool = True
+    checks: frozenset[str] = frozenset(CHECKS)
+    """What is looked at before an update (`core.preflight.checks_of`)."""
+    pin_dependencies: bool = False
+    """With the check `resolve`: what pip would add or move is pinned exactly, too."""
+    drain: float = 0.0
+    """Seconds to wait, at most, for tasks that run in the environment before the update ends them."""
+    drain_action: str = "go"
+    """What happens when some still run: `go` (update all the same) or `postpone` (an error, nothing changed)."""
+    rollback: bool = False
+    """After a failed verification: give the packages the versions that they had before, and pip.conf its content."""
+    import_errors: bool = True
+    """Whether the DAGs' import errors are compared with those before the update."""
+    ignore_hold: bool = False
+    """Install a version again that was rolled back here."""
     run: str = ""
     """Identifies the task's run: a later try finds the record of an earlier one by it."""
+    asked: tuple[str, ...] = ()
+    """The wish as it was asked for, as text, when `requirements` are the exact pins that came of it."""
 
     @property
     def wanted(self) -> list[str]:
@@ -183,3 +200,20 @@ def plan_patch(actual: Mapping[str, str], wanted: Iterable[Requirement], absent:
         if requirement.name not in keys or not requirement.same_as(actual[requirement.name]):
             changes[requirement.name] = requirement.value
     return Patch(changes, tuple(remove))
+
+
+def plan_restore(actual: Mapping[str, str], before: Mapping[str, str], names: Collection[str]) -> Patch:
+    """What to change so that `actual` says of the packages `names` (PEP 503) what `before` said. Other packages stay.
+
+    Spellings count: the entries of `before` come back as they were written, and any other spelling goes.
+    """
+    wanted = {key: value for key, value in before.items() if canonicalize_name(key) in names}
+    changes = {key: value for key, value in wanted.items() if actual.get(key) != value}
+    remove = tuple(sorted(key for key in actual if canonicalize_name(key) in names and key not in wanted))
+    return Patch(changes, remove)
+
+
+def few(texts: Sequence[str], limit: int = 10) -> str:
+    """A list for one line of a log or a message: the first ones, and how many more there are."""
+    more = len(texts) - limit
+    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,14 +1,16 @@
-"""Whether an environment has what was wanted: by its declared map, and by what `pip list` says is installed."""
+"""Whether an environment has what was wanted: by its declared map, by `pip list`, and by its DAGs' import errors."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from packaging.utils import canonicalize_name
 
 from airflow_gar_provider.core.environment import plan_patch
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.requirement import Requirement
 
 
@@ -44,3 +46,18 @@ def parse_pip_list(output: str) -> dict[str, str]:
         if match:
             found[canonicalize_name(match.group(1))] = match.group(2)
     return found
+
+
+def last_lines(traces: Mapping[str, str]) -> dict[str, str]:
+    """DAG file -> the last line of its import error, redacted: a traceback ends with what went wrong."""
+    return {file: redact((trace.strip().splitlines() or [""])[-1].strip()) for file, trace in traces.items()}
+
+
+def newly_broken(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Sentences: DAG files that could be imported before, and cannot now. What was broken already is not counted."""
+    return [f"{file} can no longer be imported: {line}" for file, line in sorted(now.items()) if file not in before]
+
+
+def all_parsed(times: Iterable[datetime | None], since: datetime) -> bool:
+    """Whether every DAG was read again since then; one that was never read counts as not."""
+    return all(time is not None and time >= since for time in times)

@@ -1,250 +1,234 @@
-"""Request, check, verify: an environment gets the wanted packages in one update."""
+"""Install: an environment gets the wanted packages in one update; followed, verified, and rolled back on demand.
+
+`begin` starts, `proceed` goes on after a wait; both answer with what to wait for next, or with the result. Each looks
+at the environment and at the run record anew, so a try that comes after a crash does the same as one that waited.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from airflow_gar_provider.core.diagnosis import Cause
-from airflow_gar_provider.core.environment import Environment, EnvironmentName, Patch, Wish, plan_patch
+from airflow_gar_provider.core.environment import Environment, Patch, Wish, few, plan_patch
 from airflow_gar_provider.core.operation import Operation
 from airflow_gar_provider.core.requirement import Requirement
-from airflow_gar_provider.core.verification import parse_pip_list, undeclared, uninstalled
 from airflow_gar_provider.errors import (
-    GoogleApiError,
-    InstallFailedError,
-    NotFoundError,
-    OperationTimeoutError,
+    AccessDeniedError,
+    ConcurrentChangeError,
+    EnvironmentNotReadyError,
+    GarProviderError,
     VerificationError,
 )
 from airflow_gar_provider.gcp.cloud import Cloud
+from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.clock import Clock
-from airflow_gar_provider.steps.explain import explain, look
-from airflow_gar_provider.steps.point import point
-from airflow_gar_provider.steps.record import begin_record, finish_record, read_record
+from airflow_gar_provider.steps.drain import Draining, drain, wait_idle
+from airflow_gar_provider.steps.explain import explain
+from airflow_gar_provider.steps.hold import refuse_held
+from airflow_gar_provider.steps.point import PIP_CONF, point
+from airflow_gar_provider.steps.preflight import prepare
+from airflow_gar_provider.steps.record import (
+    ROLLING_BACK,
+    RunRecord,
+    begin_record,
+    finish_record,
+    read_record,
+    unfinished,
+    update_record,
+)
+from airflow_gar_provider.steps.rollback import restore_pip_conf, resume, roll_back
+from airflow_gar_provider.steps.update import (
+    Pending,
+    check,
+    find,
+    in_flight,
+    overtaken_by,
+    send,
+    timed_out,
+    wait,
+)
+from airflow_gar_provider.steps.verify import Seen, Settled, import_errors, verify
+
+__all__ = ["Draining", "Pending", "Settled", "begin", "check", "install", "proceed", "request", "timed_out"]
 
 log = logging.getLogger(__name__)
+_LOOKS = 5
+_UPDATES = 2
+"""How often one run patches: a second time when another writer changed the packages between read and patch."""
 
 
-@dataclass(frozen=True)
-class Pending:
-    """An operation to wait for."""
+def install(cloud: Cloud, wish: Wish, clock: Clock, *, timeout: float, poll_interval: float) -> dict[str, Any]:
+    """All of it, waiting in this process. `timeout`: seconds for each operation that is waited for."""
+    found = begin(cloud, wish, clock)
+    while not isinstance(found, dict):
+        if isinstance(found, Draining):
+            wait_idle(cloud, wish, clock, poll_interval=poll_interval)
+        else:
+            wait(cloud, found, clock, timeout=timeout, poll_interval=poll_interval)
+        found = proceed(cloud, wish, clock, found)
+    return found
 
-    operation: str
-    """Its name."""
-    ours: bool
-    """Whether this task began it; somebody else's is waited for, then everything is looked at again."""
+
+def begin(cloud: Cloud, wish: Wish, clock: Clock) -> Pending | Draining | dict[str, Any]:
+    """Begin the update, or find what an earlier try began: what to wait for, or the result when there is nothing."""
+    return proceed(cloud, wish, clock, None)
 
 
-def request(cloud: Cloud, wish: Wish, clock: Clock) -> Pending | None:
-    """Begin the update that turns the environment's packages into the wanted ones; None when there is none to begin.
+def proceed(
+    cloud: Cloud, wish: Wish, clock: Clock, waited: Pending | Draining | None
+) -> Pending | Draining | dict[str, Any]:
+    """What comes after a wait: the next one, or the result. Raises what `request` and `verify` raise, and
+    RolledBackError after a rollback.
+    """
+    for _ in range(_LOOKS):
+        found = request(cloud, wish, clock, waited)
+        if isinstance(found, Settled):
+            try:
+                return verify(cloud, found, clock)
+            except VerificationError as failure:
+                if not wish.rollback:
+                    raise
+                found = roll_back(cloud, found, failure, clock)
+        if found is not None:
+            return found
+        waited = None  # what was to be followed has ended meanwhile: look again
+    raise EnvironmentNotReadyError(
+        str(wish.environment),
+        "changing each time it is looked at",
+        remedy="run this task again; find out who else updates this environment",
+        retryable=True,
+    )
 
-    An environment that is being updated is not patched: its operation is returned, to be waited for first. Raises
-    EnvironmentNotReadyError, NotFoundError, InstallFailedError (preflight) before anything is changed.
+
+def request(
+    cloud: Cloud, wish: Wish, clock: Clock, waited: Pending | Draining | None = None
+) -> Pending | Draining | Settled | None:
+    """Begin the update that turns the environment's packages into the wanted ones, if there is one to begin.
+
+    Answers with the operation or the tasks to wait for, or with Settled: verify. None: look again. An environment that
+    is being updated is not patched: its operation is returned, to be waited for first. Raises EnvironmentNotReadyError,
+    NotFoundError, PreflightError, HeldVersionError, PostponedError before anything is changed; InstallFailedError,
+    with the cause, when our update failed.
     """
     environment = cloud.composer.get_environment(wish.environment)
     environment.require_updatable()
-    if wish.preflight:
-        _preflight(cloud, wish, environment)
-    if wish.repository is not None:
-        point(cloud.storage, environment, wish.repository, clock=clock)
+    bucket = environment.require_bucket()
+    kept = read_record(cloud.storage, bucket, wish.run)
+    wish = replace(wish, asked=tuple(wish.wanted))
+    record = unfinished(kept, wish.asked)
+    operation = find(cloud, _operation_of(record, waited))
+    if operation is not None and not operation.done:
+        return Pending(operation.name, ours=True)
+    seen = Seen(_pinned(wish, record), environment, record, operation)
+    if record is not None and record.phase == ROLLING_BACK:
+        return resume(cloud, seen, record, clock)
+    if operation is not None and operation.failed:
+        raise _failed(cloud, seen, operation, clock)
+    if record is None:
+        seen = replace(seen, wish=prepare(cloud, wish, environment, clock))
     if environment.state == "UPDATING":
-        return _in_flight(cloud, environment)
-    patch = plan_patch(environment.packages, wish.requirements, wish.absent)
+        return in_flight(cloud, environment, clock)
+    patch = plan_patch(environment.packages, seen.wish.requirements, wish.absent)
     if not patch:
-        log.info("%s declares all that is wanted: %s", wish.environment.name, ", ".join(wish.wanted))
-        return None
-    bucket = environment.require_bucket()
-    begin_record(cloud.storage, bucket, wish.run, environment.packages, wish.wanted)
-    return _patch(cloud, environment, patch)
+        log.info("%s declares all that is wanted: %s", wish.environment.name, few(seen.wish.wanted))
+        if record is None and wish.repository is not None:
+            point(cloud.storage, environment, wish.repository, if_unused=True, clock=clock)
+        return Settled(seen.wish, environment, record, operation)
+    if operation is not None:
+        _not_overtaken(cloud, seen, operation, patch)
+        if record is None or record.updates >= _UPDATES:
+            return Settled(seen.wish, environment, record, operation)  # the verification says what is wrong
+        log.info("the packages were changed between our look and our update: updating again")
+    return _update(cloud, replace(seen, record=record or kept), patch, clock, waited=isinstance(waited, Draining))
 
 
-def _patch(cloud: Cloud, environment: Environment, patch: Patch) -> Pending | None:
-    changes = [f"{name}{value}" for name, value in patch.set.items()] + [f"no {name}" for name in patch.remove]
-    log.info("updating %s: %s", environment.name, ", ".join(changes))
-    try:
-        operation = cloud.composer.update_packages(environment.name, patch)
-    except GoogleApiError as error:
-        if error.status == "FAILED_PRECONDITION" and "state" in (error.message or ""):
-            log.info("the environment was taken by another update a moment ago: %s", error.message)
-            return _in_flight(cloud, cloud.composer.get_environment(environment.name))
-        if error.status == "INVALID_ARGUMENT" and _says_no_change(error.message or ""):
-            log.info("Composer sees no change in this update: %s", error.message)
-            return None
-        raise
-    log.info("Composer took the update as %s; it builds a new image, which takes minutes", operation.name)
-    return Pending(operation.name, ours=True)
+def _operation_of(record: RunRecord | None, waited: Pending | Draining | None) -> str | None:
+    """Our own operation: from the record, or from the wait when no record could be kept."""
+    if record is not None and (record.operation or record.generation):
+        return record.operation
+    return waited.operation if isinstance(waited, Pending) and waited.ours else None
 
 
-def _says_no_change(message: str) -> bool:
-    """Composer refuses an update that changes nothing; the two wordings that are known."""
-    return "No change in configuration" in message or "does not result in any change" in message
+def _pinned(wish: Wish, record: RunRecord | None) -> Wish:
+    """The wish with the pins that an earlier try of this run has written down."""
+    if record is None:
+        return wish
+    return replace(wish, requirements=tuple(Requirement.parse(pin) for pin in record.pins))
 
 
-def _in_flight(cloud: Cloud, environment: Environment) -> Pending:
-    for operation in cloud.composer.list_operations(environment.name):
-        if not operation.done:
-            log.info("%s is being updated by %s: following that", environment.name, operation.name)
-            return Pending(operation.name, ours=False)
-    raise GoogleApiError(
-        f"the environment is {environment.state}, but no operation of it can be seen",
-        resource=str(environment.name),
-        remedy="run this task again in a minute; the caller needs composer.operations.list",
+def _update(cloud: Cloud, seen: Seen, patch: Patch, clock: Clock, *, waited: bool) -> Pending | Draining | None:
+    """From the first thing that could forbid the update to its operation. A record that is done is replaced."""
+    wish, environment = seen.wish, seen.environment
+    storage, bucket = cloud.storage, environment.require_bucket()
+    if not wish.ignore_hold:
+        changing = [requirement for requirement in wish.requirements if requirement.name in patch.set]
+        refuse_held(storage, bucket, environment.name, changing)
+    draining = drain(cloud, wish, waited=waited)
+    if draining is not None:
+        return draining
+    record = unfinished(seen.record, wish.asked) or begin_record(
+        storage, bucket, _before(cloud, wish, environment), seen.record
     )
-
-
-def _preflight(cloud: Cloud, wish: Wish, environment: Environment) -> None:
-    """What can be known before a build of many minutes is spent on it."""
-    if wish.repository is None:
-        return
-    views = look(cloud, wish.repository, wish.requirements, environment)
-    for requirement, view in zip(wish.requirements, views, strict=True):
-        if view.versions is None:
-            continue
-        if not any(requirement.allows(version) for version in view.versions):
-            held = f"it holds {', '.join(view.versions)}" if view.versions else "it holds no version of it"
-            raise InstallFailedError(
-                f"preflight: {requirement} is not in the repository: {held}",
-                environment=str(wish.environment),
-                cause=(Cause.WRONG_VERSION if view.versions else Cause.NOT_PUBLISHED).value,
-                remedy="publish it first (PublishWheelOperator), or require a version that is there",
-                facts=[("repository", str(wish.repository))],
-            )
-        if view.reader is not True:
-            log.warning(
-                "the repository's own policy does not let %s read it; unless a project, folder or group binding does, "
-                "the build will not find %s",
-                environment.service_account,
-                requirement.name,
-            )
-
-
-def check(cloud: Cloud, operation: str) -> Operation:
-    """The operation as it is now."""
-    return cloud.composer.get_operation(operation)
-
-
-def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_interval: float) -> None:
-    """Wait in this process until the operation has ended. Raises OperationTimeoutError after `timeout` seconds."""
-    begun = clock.monotonic()
-    while True:
-        operation = check(cloud, pending.operation)
-        elapsed = clock.monotonic() - begun
-        if operation.done:
-            log.info("operation ended after %.0f s", elapsed)
-            return
-        if elapsed > timeout:
-            raise timed_out(pending.operation, timeout)
-        log.info("operation %s is %s after %.0f s", pending.operation.rsplit("/", 1)[1], operation.state, elapsed)
-        clock.sleep(poll_interval)
-
-
-def timed_out(operation: str, timeout: float) -> OperationTimeoutError:
-    """The error for an operation that did not end in time."""
-    return OperationTimeoutError(
-        f"the update did not end within {timeout:.0f} s",
-        resource=operation,
-        remedy="Composer cannot cancel it: look at the environment's page; running this task again follows it",
-    )
-
-
-def settle(cloud: Cloud, wish: Wish, pending: Pending, clock: Clock) -> Pending | None:
-    """What to do after an operation's end: wait for the next one, or, when None, verify.
-
-    After somebody else's update everything is looked at again. Raises InstallFailedError, with the cause, when our own
-    operation failed.
-    """
-    operation = check(cloud, pending.operation)
-    if pending.ours:
-        if operation.failed:
-            raise explain(cloud, wish, operation, clock)
-        return None
-    if operation.failed:
-        log.info("the other update failed: %s", operation.error_message)
-    return request(cloud, wish, clock)
-
-
-def verify(cloud: Cloud, wish: Wish, *, operation: str | None = None) -> dict[str, Any]:
-    """Confirm that the environment has what is wanted, and say what changed. Outcomes: installed, unchanged.
-
-    Raises VerificationError when the declared map, or what `pip list` says in the environment, is not as wanted.
-    """
-    environment = cloud.composer.get_environment(wish.environment)
-    bucket = environment.require_bucket()
-    problems = undeclared(environment.packages, wish.requirements, wish.absent)
-    installed = _installed(cloud, wish.environment)
-    if installed is not None:
-        problems += uninstalled(installed, wish.requirements)
-    if problems:
-        raise VerificationError(
-            "the environment does not have what was wanted: " + "; ".join(problems),
-            resource=str(wish.environment),
-            remedy="run this task again; when it stays, look at the environment's page and its build log",
+    if wish.rollback and not record.generation:
+        raise AccessDeniedError(
+            "a rollback needs the record of what was before, and it cannot be written; nothing was changed",
+            resource=f"gs://{bucket}",
+            remedy="grant the caller roles/storage.objectUser on the environment's bucket, or set rollback=False",
         )
-    record = read_record(cloud.storage, bucket, wish.run)
-    changed = operation is not None or (record is not None and not record.finished)
-    before = record.before if changed and record is not None else environment.packages
+    if wish.repository is not None:
+        point(storage, environment, wish.repository, if_unused=True, clock=clock)
+        generation = _pip_conf_generation(storage, bucket)
+        if generation != record.pip_conf and record.pip_conf_ours is None:
+            record = update_record(storage, bucket, record, pip_conf_ours=generation)
+    pending = send(cloud, environment, patch, clock)
+    if pending is not None and pending.ours:
+        update_record(storage, bucket, record, operation=pending.operation, updates=record.updates + 1)
+    return pending
+
+
+def _before(cloud: Cloud, wish: Wish, environment: Environment) -> RunRecord:
+    """What is there before our first change."""
+    bucket = environment.require_bucket()
+    return RunRecord(
+        run=wish.run,
+        asked=wish.asked,
+        pins=tuple(map(str, wish.requirements)),
+        absent=wish.absent,
+        before=dict(environment.packages),
+        pip_conf=_pip_conf_generation(cloud.storage, bucket) if wish.repository else None,
+        import_errors=import_errors(cloud.airflow_of(environment)) if wish.import_errors else None,
+    )
+
+
+def _pip_conf_generation(storage: Storage, bucket: str) -> int:
+    """The generation of pip.conf, 0 for none; its content may hold a key, and is not read for this."""
+    return next((found.generation for found in storage.list(bucket, PIP_CONF) if found.name == PIP_CONF), 0)
+
+
+def _not_overtaken(cloud: Cloud, seen: Seen, operation: Operation, patch: Patch) -> None:
+    """Raise ConcurrentChangeError when another update undid what ours did: a war of two rollouts ends here."""
+    environment, record = seen.environment, seen.record
+    other = overtaken_by(cloud, environment, operation)
+    if other is None:
+        return
     if record is not None:
-        finish_record(cloud.storage, bucket, wish.run, record, wish.wanted)
-    seconds = _seconds(cloud, operation) if operation else 0.0
-    return _result(wish, before, installed or {}, environment, changed=changed, operation=operation, seconds=seconds)
+        # A later try begins anew.
+        finish_record(cloud.storage, environment.require_bucket(), record, "failed")
+    raise ConcurrentChangeError(
+        f"another update changed {few(sorted({*patch.set, *patch.remove}))} after ours",
+        resource=str(environment.name),
+        remedy="find out who else updates this environment; running this task again updates it again",
+        message=f"ours was {operation.name}, the other one {other.name}",
+    )
 
 
-def _installed(cloud: Cloud, environment: EnvironmentName) -> dict[str, str] | None:
-    """What is really installed, or None when it may not be asked."""
-    try:
-        return parse_pip_list(cloud.composer.pip_list(environment))
-    except GoogleApiError as error:
-        log.warning("what is installed cannot be listed, only what is declared was compared: %s", error)
-        return None
-
-
-def _seconds(cloud: Cloud, operation: str) -> float:
-    try:
-        found = check(cloud, operation)
-    except NotFoundError:
-        return 0.0
-    if found.created is None or found.ended is None:
-        return 0.0
-    return round((found.ended - found.created).total_seconds(), 1)
-
-
-def _result(
-    wish: Wish,
-    before: Mapping[str, str],
-    installed: Mapping[str, str],
-    environment: Environment,
-    *,
-    changed: bool,
-    operation: str | None,
-    seconds: float,
-) -> dict[str, Any]:
-    old = {requirement.name: _declared(before, requirement.name) for requirement in wish.requirements}
-    packages = [
-        {
-            "package": requirement.name,
-            "before": old[requirement.name],
-            "after": installed.get(requirement.name) or environment.version_of(requirement.name),
-        }
-        for requirement in wish.requirements
-    ]
-    packages += [{"package": name, "before": _declared(before, name), "after": None} for name in wish.absent]
-    told = ", ".join(f"{entry['package']} {entry['after'] or 'removed'}" for entry in packages)
-    return {
-        "outcome": "installed" if changed else "unchanged",
-        "message": f"{wish.environment.name} {'now has' if changed else 'already had'} {told}",
-        "environment": str(wish.environment),
-        "packages": packages,
-        "operation": operation,
-        "seconds": seconds,
-    }
-
-
-def _declared(packages: Mapping[str, str], name: str) -> str | None:
-    """What a map declares for a package, for people: `1.0.0` for a pin, else the specifier; None when absent."""
-    for key, value in packages.items():
-        if Requirement.parse(key).name == name:
-            return Requirement.parse(key + value).pinned or value or "any"
-    return None
+def _failed(cloud: Cloud, seen: Seen, operation: Operation, clock: Clock) -> GarProviderError:
+    """Why our update failed. The packages are as they were; with `rollback`, pip.conf is, too."""
+    error = explain(cloud, seen.wish, operation, clock)
+    if seen.record is not None:
+        bucket = seen.environment.require_bucket()
+        if seen.wish.rollback:
+            restore_pip_conf(cloud.storage, bucket, seen.record)
+        finish_record(cloud.storage, bucket, seen.record, "failed")
+    return error

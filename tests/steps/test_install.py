@@ -1,35 +1,20 @@
-"""Install: one update, followed, verified, explained. The sandbox really runs pip."""
+"""Install: one update, followed and verified. The sandbox really runs pip."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+from importlib import metadata
+from typing import Any
 
 import pytest
 
-from airflow_gar_provider.core.environment import EnvironmentName, Wish
-from airflow_gar_provider.core.repository import RepositoryName
-from airflow_gar_provider.core.requirement import parse_requirements
-from airflow_gar_provider.errors import (
-    AccessDeniedError,
-    EnvironmentDagError,
-    InstallFailedError,
-    NotFoundError,
-    OperationTimeoutError,
-    VerificationError,
-)
-from airflow_gar_provider.gcp.cloud import Cloud
-from airflow_gar_provider.steps.environment_dag import deploy_dags, run_environment_dag
-from airflow_gar_provider.steps.install import Pending, request, settle, verify, wait
-from airflow_gar_provider.steps.record import record_name
-from airflow_gar_provider.steps.repository import grant_access
-from tests.conftest import Running
-from tests.steps.conftest import QuickClock
-from tests.wheels import make_wheel
+from airflow_gar_provider.core.environment import Wish
+from airflow_gar_provider.errors import EnvironmentDagError, VerificationError
+from airflow_gar_provider.steps.environment_dag import run_environment_dag
+from airflow_gar_provider.steps.install import request
+from airflow_gar_provider.steps.point import point
+from airflow_gar_provider.steps.verify import Settled, verify
+from tests.steps.installing import UPDATE, Site
 
-UPDATE = "google.cloud.orchestration.airflow.service.v1.Environments.UpdateEnvironment"
-WISH = Callable[..., Wish]
 WHICH = """
 from airflow.sdk import DAG, task
 with DAG("which", schedule=None):
@@ -41,235 +26,135 @@ with DAG("which", schedule=None):
 """
 
 
-@pytest.fixture
-def wish(environment: EnvironmentName, repository: RepositoryName) -> WISH:
-    def make(requirements: str = "acme-demo==1.0", **other: object) -> Wish:
-        kept = {"run": "dag/run/install", "repository": repository, **other}
-        return Wish(environment, parse_requirements(requirements), **kept)  # type: ignore[arg-type]
-
-    return make
-
-
-@pytest.fixture
-def granted(cloud: Cloud, repository: RepositoryName, environment: EnvironmentName, clock: QuickClock) -> None:
-    grant_access(cloud.artifact_registry, cloud.composer, repository, member=None, environment=environment, clock=clock)
-
-
-def finish(cloud: Cloud, wish: Wish, clock: QuickClock, pending: Pending | None) -> dict[str, object]:
-    """What the operator does, in its blocking mode."""
-    ours = None
-    while pending is not None:
-        wait(cloud, pending, clock, timeout=5400, poll_interval=20)
-        ours = pending.operation if pending.ours else None
-        pending = settle(cloud, wish, pending, clock)
-    return verify(cloud, wish, operation=ours)
-
-
-def updates(sandbox: Running, environment: EnvironmentName) -> int:
-    return sum(call["method"] == UPDATE for call in sandbox.calls(environment.project))
+def version_there(site: Site, run_id: str) -> Any:
+    """What a DAG in the environment computes with what is installed there."""
+    ran = run_environment_dag(
+        site.cloud.airflow_of(site.now()),
+        site.now(),
+        "which",
+        run_id=run_id,
+        earlier_run_id=None,
+        conf=None,
+        unpause=False,
+        timeout=20_000,
+        clock=site.clock,
+    )
+    return ran["returned"]
 
 
 @pytest.mark.slow
-def test_installed_once_then_upgraded(
-    cloud: Cloud,
-    wish: WISH,
-    clock: QuickClock,
-    tmp_path: Path,
-    published: Callable[[Path], str],
-    granted: None,
-    sandbox: Running,
-    environment: EnvironmentName,
-) -> None:
+def test_installed_once_then_upgraded(site: Site) -> None:
     """Installed, then unchanged without an update, then upgraded with the version before, then taken out.
 
     A DAG in the environment sees each: what it prints is computed by what is installed there.
     """
-    (tmp_path / "which.py").write_text(WHICH)
-    found = cloud.composer.get_environment(environment)
-    deploy_dags(cloud.storage, found, str(tmp_path / "which.py"))
-
-    def version_there(run_id: str) -> object:
-        ran = run_environment_dag(
-            cloud.airflow_of(found),
-            found,
-            "which",
-            run_id=run_id,
-            earlier_run_id=None,
-            conf=None,
-            unpause=False,
-            timeout=20_000,
-            clock=clock,
-        )
-        return ran["returned"]
-
-    published(make_wheel(tmp_path, version="1.0"))
-    published(make_wheel(tmp_path, version="1.1"))
-    first = finish(cloud, wish(), clock, request(cloud, wish(), clock))
+    site.grant()
+    site.deploy("which.py", WHICH)
+    site.publish("1.0")
+    site.publish("1.1")
+    first = site.install()
     assert first["outcome"] == "installed"
     assert first["packages"] == [{"package": "acme-demo", "before": None, "after": "1.0"}]
     assert first["message"] == "dev now has acme-demo 1.0"
+    assert first["seconds"] > 0
+    assert version_there(site, "one") == {"which": "1.0"}
 
-    assert version_there("one") == {"which": "1.0"}
-
-    assert request(cloud, wish(), clock) is None
-    again = verify(cloud, wish())
+    again = site.install(run="dag/next/install")
     assert (again["outcome"], again["message"]) == ("unchanged", "dev already had acme-demo 1.0")
-    assert updates(sandbox, environment) == 1
+    assert site.updates() == 1
+    assert site.record("dag/next/install") is None  # a run that changes nothing leaves nothing behind
 
-    upgrade = wish("acme-demo==1.1", run="dag/other/install")
-    second = finish(cloud, upgrade, clock, request(cloud, upgrade, clock))
+    second = site.install(requirements="acme-demo==1.1", run="dag/other/install")
     assert second["packages"] == [{"package": "acme-demo", "before": "1.0", "after": "1.1"}]
+    assert version_there(site, "two") == {"which": "1.1"}
 
-    assert version_there("two") == {"which": "1.1"}
-
-    gone = wish("", absent=("acme-demo",), run="dag/third/install")
-    third = finish(cloud, gone, clock, request(cloud, gone, clock))
+    third = site.install(requirements="", absent=("acme-demo",), run="dag/third/install")
     assert third["packages"] == [{"package": "acme-demo", "before": "1.1", "after": None}]
-    assert cloud.composer.get_environment(environment).packages == {}
+    assert site.packages() == {}
     with pytest.raises(EnvironmentDagError, match="ModuleNotFoundError: No module named 'acme_demo'"):
-        version_there("three")
+        version_there(site, "three")
 
 
 @pytest.mark.slow
-def test_no_access_is_explained_and_the_grant_cures_it(
-    cloud: Cloud,
-    wish: WISH,
-    clock: QuickClock,
-    tmp_path: Path,
-    published: Callable[[Path], str],
-    environment: EnvironmentName,
-    repository: RepositoryName,
-) -> None:
-    """pip says "not found"; the error says who may not read what, and what to grant."""
-    published(make_wheel(tmp_path))
-    pending = request(cloud, wish(), clock)
-    assert pending is not None
-    wait(cloud, pending, clock, timeout=5400, poll_interval=20)
-    with pytest.raises(InstallFailedError) as caught:
-        settle(cloud, wish(), pending, clock)
-    assert caught.value.cause == "no_access"
-    text = str(caught.value)
-    for part in (
-        f"dev-sa@{environment.project}.iam.gserviceaccount.com",
-        str(repository),
-        "roles/artifactregistry.reader",
-        "ERROR: Could not find a version that satisfies the requirement acme-demo==1.0 (from versions: none)",
-        pending.operation,
-        "keeps running with the packages that it had before",
-    ):
-        assert part in text
-    assert cloud.composer.get_environment(environment).packages == {}
-    assert json.loads(json.dumps(caught.value.as_result()))["outcome"] == "failed"
-
-    grant_access(cloud.artifact_registry, cloud.composer, repository, member=None, environment=environment, clock=clock)
-    result = finish(cloud, wish(), clock, request(cloud, wish(), clock))
+def test_everything_in_one_update(site: Site) -> None:
+    """An upgrade, a downgrade, an extra, a dotted name, a removal and two spellings: one update; the rest stays."""
+    site.grant()
+    for name, versions in {
+        "acme_up": ("1.0", "2.0"),
+        "acme_down": ("1.0", "2.0"),
+        "acme_geo": ("1.0",),
+        "acme.dotted": ("1.0",),
+        "acme_gone": ("1.0",),
+        "acme_stays": ("1.0",),
+        "acme_two": ("1.0",),
+    }.items():
+        for version in versions:
+            site.publish(version, name, metadata="Provides-Extra: geo\n" if name == "acme_geo" else "")
+    there = {
+        "acme-up": "==1.0",
+        "Acme_Down": "==2.0",
+        "Acme_Gone": "==1.0",
+        "acme-stays": ">=0.5",
+        "acme_two": "==1.0",
+        "acme-two": "==1.0",
+    }
+    point(site.cloud.storage, site.now(), site.repository, clock=site.clock)
+    site.patch(there).result(timeout=120)
+    wanted = "acme-up==2.0, acme.down==1.0, acme-geo[geo]==1.0, acme.dotted==1.0, acme_two==1.0"
+    result = site.install(requirements=wanted, absent=("acme-gone",))
+    assert site.updates() == 2  # one was not ours
     assert result["outcome"] == "installed"
+    assert {entry["package"]: (entry["before"], entry["after"]) for entry in result["packages"]} == {
+        "acme-up": ("1.0", "2.0"),
+        "acme-down": ("2.0", "1.0"),
+        "acme-geo": (None, "1.0"),
+        "acme-dotted": (None, "1.0"),
+        "acme-two": ("1.0", "1.0"),
+        "acme-gone": ("1.0", None),
+    }
+    assert site.packages() == {
+        "acme-up": "==2.0",
+        "acme-down": "==1.0",
+        "acme-geo": "[geo]==1.0",
+        "acme-dotted": "==1.0",
+        "acme-stays": ">=0.5",
+        "acme-two": "==1.0",
+    }
 
 
 @pytest.mark.slow
-def test_a_crash_after_the_patch_is_followed(
-    cloud: Cloud,
-    wish: WISH,
-    clock: QuickClock,
-    tmp_path: Path,
-    published: Callable[[Path], str],
-    granted: None,
-    sandbox: Running,
-    environment: EnvironmentName,
-) -> None:
-    """A second try finds the update in flight: it follows it, patches nothing, and still knows what was before."""
-    published(make_wheel(tmp_path))
-    assert request(cloud, wish(), clock) is not None  # the worker dies here
-    pending = request(cloud, wish(), clock)
-    assert pending is not None
-    assert not pending.ours
-    result = finish(cloud, wish(), clock, pending)
-    assert result["outcome"] == "installed"
-    assert result["packages"] == [{"package": "acme-demo", "before": None, "after": "1.0"}]
-    assert updates(sandbox, environment) == 1
-    bucket = cloud.composer.get_environment(environment).bucket
-    stored = cloud.storage.read(bucket, record_name("dag/run/install"))
-    assert stored is not None
-    assert json.loads(stored[0])["finished"] is True
+def test_a_package_that_the_image_brings(site: Site) -> None:
+    """Asked for in the version that is there, it is declared; taken out, it is not declared any more, and stays."""
+    pinned = f"idna=={metadata.version('idna')}"
+    wish = site.wish(pinned, repository=None)
+    assert site.install(wish)["packages"] == [{"package": "idna", "before": None, "after": metadata.version("idna")}]
+    assert site.packages() == {"idna": f"=={metadata.version('idna')}"}
+    gone = site.install(requirements="", absent=("idna",), repository=None, run="dag/2/install")
+    assert (gone["outcome"], site.packages()) == ("installed", {})
+    nothing = site.install(requirements="", absent=("certifi",), repository=None, run="dag/3/install")
+    assert nothing["outcome"] == "unchanged"
+    assert site.updates() == 2
 
 
-@pytest.mark.slow
-def test_a_lost_answer_to_the_patch(
-    cloud: Cloud,
-    wish: WISH,
-    clock: QuickClock,
-    tmp_path: Path,
-    published: Callable[[Path], str],
-    granted: None,
-    sandbox: Running,
-    environment: EnvironmentName,
-) -> None:
-    """The update was accepted, the answer was lost: the error is retryable, and the retry follows the update."""
-    published(make_wheel(tmp_path))
-    sandbox.fault(UPDATE, kind="lost_answer")
-    with pytest.raises(Exception, match="could not update the environment's packages") as caught:
-        request(cloud, wish(), clock)
-    assert caught.value.retryable  # type: ignore[attr-defined]
-    result = finish(cloud, wish(), clock, request(cloud, wish(), clock))
-    assert result["outcome"] == "installed"
-    assert updates(sandbox, environment) == 1
-
-
-@pytest.mark.parametrize(
-    ("requirements", "cause", "said"),
-    [
-        ("acme-demo==9.9", "wrong_version", "it holds 1.0"),
-        ("nobody==1.0", "not_published", "it holds no version of it"),
-    ],
-)
-def test_preflight_spends_no_build(
-    cloud: Cloud,
-    wish: WISH,
-    clock: QuickClock,
-    tmp_path: Path,
-    published: Callable[[Path], str],
-    sandbox: Running,
-    environment: EnvironmentName,
-    requirements: str,
-    cause: str,
-    said: str,
-) -> None:
-    """What is not in the repository is refused before anything is changed, pip.conf included."""
-    published(make_wheel(tmp_path))
-    with pytest.raises(InstallFailedError, match=said) as caught:
-        request(cloud, wish(requirements), clock)
-    assert caught.value.cause == cause
-    methods = {call["method"] for call in sandbox.calls(environment.project)}
-    assert UPDATE not in methods
-    assert "storage.objects.insert" not in methods
-
-
-def test_an_environment_that_does_not_exist(cloud: Cloud, wish: WISH, clock: QuickClock) -> None:
-    """It is named in the error."""
-    missing = EnvironmentName.parse("projects/nobody-here/locations/europe-west1/environments/dev")
-    asked = Wish(missing, parse_requirements("a==1"))
-    with pytest.raises((NotFoundError, AccessDeniedError), match="could not look at the environment") as caught:
-        request(cloud, asked, clock)
-    assert str(missing) in str(caught.value)
-
-
-def test_verification_says_what_is_missing(cloud: Cloud, wish: WISH) -> None:
+def test_verification_says_what_is_missing(site: Site) -> None:
     """Neither declared nor installed: both are told."""
     with pytest.raises(VerificationError) as caught:
-        verify(cloud, wish())
+        verify(site.cloud, Settled(site.wish(), site.now(), None, None), site.clock)
     assert "acme-demo is declared as 'absent', wanted '==1.0'" in str(caught.value)
     assert "acme-demo==1.0 is declared, but not installed" in str(caught.value)
 
 
-@pytest.mark.slow
-def test_a_wait_ends(
-    cloud: Cloud, wish: WISH, clock: QuickClock, tmp_path: Path, published: Callable[[Path], str]
-) -> None:
-    """After the timeout the error names the operation and says that a retry follows it."""
-    published(make_wheel(tmp_path))
-    pending = request(cloud, wish(), clock)
+def test_a_thousand_requirements(site: Site) -> None:
+    """One update takes them all, and no message gets a page long."""
+    names = [f"acme-part-{number}" for number in range(1000)]
+    site.sandbox.fault(UPDATE, kind="failed_operation", message="Internal error. Try again.")
+    wish: Wish = site.wish("\n".join(f"{name}==1.0" for name in names), repository=None)
+    pending = request(site.cloud, wish, site.clock)
     assert pending is not None
-    with pytest.raises(OperationTimeoutError, match="did not end within 1 s") as caught:
-        wait(cloud, pending, clock, timeout=1, poll_interval=2)
-    assert caught.value.retryable
-    assert pending.operation in str(caught.value)
+    assert site.sandbox.unused() == []
+    assert len(site.stored()["pins"]) == 1000
+    with pytest.raises(Exception, match="the update failed") as caught:
+        site.install(wish)
+    assert len(str(caught.value)) < 1500
+    assert site.updates() == 1
+    assert site.packages() == {}
