@@ -1,0 +1,121 @@
+"""PlanRolloutOperator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow_gar_provider.compat import Context
+from airflow_gar_provider.operators.rollout_base import RolloutOperator
+
+if TYPE_CHECKING:
+    from airflow_gar_provider.core.fleet import Fleet
+    from airflow_gar_provider.core.plan import Plan
+    from airflow_gar_provider.core.planning import Request
+
+
+class PlanRolloutOperator(RolloutOperator):
+    """Say for each environment of a fleet what a rollout would change. It changes nothing but the plan's own object.
+
+    The whole plan is kept below the fleet's `state`; a summary and a Markdown table are the result. A second try finds
+    the plan of the first: what was reviewed is what is applied.
+
+    :param fleet: a Fleet, or the `gs://` URI of its YAML file.
+    :param repository: `projects/P/locations/L/repositories/R`; a virtual one stands for its standard upstreams.
+    :param requirements: for every environment; not given: what the fleet says of each.
+    :param absent: names of packages that must not be declared.
+    :param environments: only these, as resource names or as their last part; not given: all.
+    :param strategy: one (one version for all; whom it does not fit is blocked) or newest_each.
+    :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name.
+    :param prereleases: whether pre-releases are chosen for a range or a bare name.
+    :param state: `gs://BUCKET/PREFIX` for the plan; not given: the fleet's own.
+    :param check_pip_conf: read each environment's pip.conf: one call for each.
+    :return: {"outcome": "plan", "message", "plan": URI, "digest", "counts": {outlook: number}, "stages": {name: number
+        of environments that change}, "wheels": {file: SHA-256}, "table": Markdown}.
+    """
+
+    template_fields: Sequence[str] = (
+        "repository",
+        "requirements",
+        "absent",
+        "environments",
+        "strategy",
+        *RolloutOperator.template_fields,
+    )
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet | str,
+        repository: str,
+        requirements: str | Sequence[str] | None = None,
+        absent: str | Sequence[str] = (),
+        environments: str | Sequence[str] | None = None,
+        strategy: str = "one",
+        minimum_age: float = 0,
+        prereleases: bool = False,
+        check_pip_conf: bool = True,
+        state: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(state=state or ("" if isinstance(fleet, str) else fleet.state), **kwargs)
+        self.fleet = fleet
+        self.repository = repository
+        self.requirements = requirements
+        self.absent = absent
+        self.environments = environments
+        self.strategy = strategy
+        self.minimum_age = minimum_age
+        self.prereleases = prereleases
+        self.check_pip_conf = check_pip_conf
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read, compare, keep the plan."""
+        from airflow_gar_provider.core.repository import RepositoryName
+        from airflow_gar_provider.steps.fleet_state import FleetState
+        from airflow_gar_provider.steps.plan import make_plan, read_fleet_object
+
+        with self.explained(context):
+            storage = self.cloud().storage
+            fleet = read_fleet_object(storage, self.fleet) if isinstance(self.fleet, str) else self.fleet
+            state = FleetState(storage, self.state or fleet.state, self.rollout)
+            plan = make_plan(
+                cache(self.cloud_of),
+                fleet,
+                RepositoryName.parse(self.repository),
+                self._request(),
+                run=self.rollout,
+                now=datetime.now(timezone.utc),
+                check_pip_conf=self.check_pip_conf,
+                holds=state.holds(),
+                only=self.environments,
+            )
+            return self._result(state.plan_uri, state.write_plan(plan))
+
+    def _request(self) -> Request:
+        from airflow_gar_provider.core.fleet import Packages
+        from airflow_gar_provider.core.planning import Request
+        from airflow_gar_provider.core.requirement import parse_names, parse_requirements
+
+        named = self.requirements or self.absent
+        packages = Packages(parse_requirements(self.requirements), parse_names(self.absent)) if named else None
+        age = timedelta(seconds=self.minimum_age) if self.minimum_age else None
+        return Request(packages, self.strategy, self.prereleases, age)
+
+    def _result(self, uri: str, plan: Plan) -> dict[str, Any]:
+        counts = plan.counts()
+        told = ", ".join(f"{number} {outlook}" for outlook, number in counts.items()) or "no environment"
+        table = plan.markdown()
+        self.log.info("plan for %s: %s\n%s", plan.repository, told, table)
+        return {
+            "outcome": "plan",
+            "message": f"plan of {sum(counts.values())} environments: {told}",
+            "plan": uri,
+            "digest": plan.digest,
+            "counts": counts,
+            "stages": {stage.name: len(plan.of_stage(stage.name)) for stage in plan.stages},
+            "wheels": dict(plan.wheels),
+            "table": table,
+        }

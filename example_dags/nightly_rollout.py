@@ -1,0 +1,45 @@
+"""Every night: bring the fleet to what its file says, and change only what has drifted.
+
+A range in the file (`mypythonlib>=1,<2`) means the newest version that matches and that was published at least three
+days ago. What was rolled back in an environment is left alone there. A night in which all is right changes nothing.
+Before its first use, write your own names into `fleet.yaml` and into the constant.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from airflow_gar_provider.rollout import Fleet, roll_out
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+else:
+    try:
+        from airflow.sdk import DAG
+    except ImportError:  # Airflow 2.11
+        from airflow import DAG
+
+REPOSITORY = "projects/acme-packages/locations/europe-west1/repositories/python"
+
+with DAG(
+    dag_id="nightly_rollout",
+    description="Keep every environment at the packages that the fleet's file wants",
+    schedule="0 2 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=8),
+    default_args={"retry_delay": timedelta(minutes=2)},
+    tags=["private packages"],
+    doc_md=__doc__,
+) as dag:
+    roll_out(
+        Fleet.from_file("fleet.yaml"),
+        repository=REPOSITORY,
+        strategy="newest_each",
+        minimum_age=3 * 24 * 3600,
+        changed="replan",
+        drain=1800,
+        on_failure="roll_back",
+    )
