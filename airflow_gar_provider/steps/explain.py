@@ -1,58 +1,28 @@
-"""Explain: what the registry says of a requirement, and why an update failed."""
+"""Explain: why an update failed, from the operation, the build's log, and what registry and IAM say."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from airflow_gar_provider.core.diagnosis import Diagnosis, RegistryView, diagnose, is_package_failure
-from airflow_gar_provider.core.environment import Environment, EnvironmentName, Wish
+from airflow_gar_provider.core.cause import Cause, Diagnosis
+from airflow_gar_provider.core.choice import choose
+from airflow_gar_provider.core.diagnosis import RegistryView, build_of, diagnose, is_package_failure, missing_in
+from airflow_gar_provider.core.environment import Environment, Wish, few
 from airflow_gar_provider.core.operation import Operation
-from airflow_gar_provider.core.repository import RepositoryName, member_of, reads_by
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.requirement import Requirement
-from airflow_gar_provider.errors import (
-    AccessDeniedError,
-    GarProviderError,
-    GoogleApiError,
-    InstallFailedError,
-    NotFoundError,
-)
+from airflow_gar_provider.errors import GarProviderError, GoogleApiError, InstallFailedError
 from airflow_gar_provider.gcp.cloud import Cloud
+from airflow_gar_provider.steps.access import access_of
 from airflow_gar_provider.steps.clock import Clock
+from airflow_gar_provider.steps.preflight import supply_of
+from airflow_gar_provider.steps.supply import Supply, candidates
 
 log = logging.getLogger(__name__)
-_LOG_TRIES = 4
-"""Build log entries lag behind the operation's end by seconds to a minute."""
-
-
-def look(
-    cloud: Cloud, repository: RepositoryName, requirements: Iterable[Requirement], environment: Environment
-) -> list[RegistryView]:
-    """What the registry and IAM say about each requirement, as far as the caller may know; the policy is read once."""
-    wanted = list(requirements)
-    reader = _may_read(cloud, repository, environment) if wanted else None
-    return [
-        RegistryView(repository, requirement.name, _versions(cloud, repository, requirement), reader)
-        for requirement in wanted
-    ]
-
-
-def _may_read(cloud: Cloud, repository: RepositoryName, environment: Environment) -> bool | None:
-    try:
-        policy = cloud.artifact_registry.get_policy(repository)
-    except (AccessDeniedError, NotFoundError) as error:
-        log.info("the repository's policy cannot be read: %s", error.what)
-        return None
-    bindings = [(binding.role, list(binding.members)) for binding in policy.bindings]
-    return reads_by(bindings, member_of(environment.service_account))
-
-
-def _versions(cloud: Cloud, repository: RepositoryName, requirement: Requirement) -> tuple[str, ...] | None:
-    try:
-        return tuple(cloud.artifact_registry.list_versions(repository, requirement.name))
-    except AccessDeniedError as error:
-        log.info("the registry's versions cannot be read: %s", error.what)
-        return None
+_LOG_WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds. Entries lag behind the operation's end by seconds to a minute, and the verdict is among the last."""
+_ALLOWED = {"granted": True, "missing": False, "unknown": None}
 
 
 def explain(cloud: Cloud, wish: Wish, operation: Operation, clock: Clock) -> GarProviderError:
@@ -64,47 +34,116 @@ def explain(cloud: Cloud, wish: Wish, operation: Operation, clock: Clock) -> Gar
             resource=str(wish.environment),
             remedy="look at the environment's page in the console",
             status=str(operation.error_code),
-            message=operation.error_message,
+            message=redact(operation.error_message),
         )
-    lines = _build_log(cloud, wish.environment, operation, clock)
-    views = [] if wish.repository is None else look(cloud, wish.repository, wish.requirements, environment)
-    found = diagnose(
-        operation.error_message,
-        lines,
-        environment=wish.environment,
-        service_account=environment.service_account,
-        wanted=wish.requirements,
-        views=views,
-    )
-    return _install_failed(wish, found, operation)
+    return _install_failed(wish, _diagnose(cloud, wish, environment, operation, clock), operation)
+
+
+def _diagnose(cloud: Cloud, wish: Wish, environment: Environment, operation: Operation, clock: Clock) -> Diagnosis:
+    """Read the log until it names a cause; late lines get a minute."""
+    message = operation.error_message
+    for seconds in (*_LOG_WAITS, None):
+        lines = _build_log(cloud, environment, operation)
+        missing = missing_in(message, lines or ())
+        views = _views(cloud, wish, environment, [missing] if missing else [])
+        found = diagnose(
+            message,
+            lines or (),
+            environment=wish.environment,
+            service_account=environment.service_account,
+            wanted=wish.requirements,
+            views=views,
+        )
+        if lines is None or seconds is None or (lines and found.cause is not Cause.UNKNOWN):
+            return found
+        log.info("the build log names no cause yet, looking again in %.0f s", seconds)
+        clock.sleep(seconds)
+    raise AssertionError("the loop returns")
+
+
+def _views(cloud: Cloud, wish: Wish, environment: Environment, missing: Iterable[Requirement]) -> list[RegistryView]:
+    """What registry and IAM say of what pip did not find; nothing where pip.conf names no repository of Google's."""
+    wanted = list(missing)
+    if not wanted:
+        return []
+    supply, _ = supply_of(cloud, environment, wish.repository)
+    repositories = supply.indexes.repositories
+    if not repositories:
+        return []
+    access = access_of(cloud, repositories[0], environment.service_account)
+    views = []
+    for requirement in wanted:
+        versions, misfit = _held(supply, requirement)
+        views.append(
+            RegistryView(
+                repositories[0],
+                requirement.name,
+                versions,
+                _ALLOWED[access.state],
+                misfit=misfit,
+                needs_python=bool(misfit and "needs Python" in misfit),
+                how=access.how,
+            )
+        )
+    return views
+
+
+def _held(supply: Supply, requirement: Requirement) -> tuple[tuple[str, ...] | None, str | None]:
+    """The versions that the registry has, and why the wanted one does not fit, when none of its files does."""
+    held = supply.private(requirement.name) if supply.standard else ()
+    files = candidates(held or supply.offered(requirement.name) or ())
+    if not files and (held is None or not supply.is_whole):
+        return None, None
+    versions = tuple(dict.fromkeys(str(file.identity[1]) for file in files if file.identity))
+    fits = choose(requirement, files, target=supply.target)
+    if fits.version or not choose(requirement, files).version:
+        return versions, None
+    return versions, "; ".join(entry.reason for entry in fits.rejected if entry.matches)
+
+
+def _build_log(cloud: Cloud, environment: Environment, operation: Operation) -> list[str] | None:
+    """The build's log; None when it may not be read at all (the operation's message has to do)."""
+    if operation.created is None:
+        return None
+    name, created, ended = environment.name, operation.created, operation.ended
+    build = build_of(operation.error_message)
+    readers: list[Callable[[], list[str]]] = [lambda: cloud.logs.build_log(name, created, ended)]
+    if build is not None:
+        project, region, number = build
+        readers = [
+            lambda: cloud.logs.cloud_build_log(name.project, number, created),
+            lambda: cloud.logs.cloud_build(project, region, number),
+        ]
+    lines: list[str] = []
+    refused = []
+    for read in readers:
+        try:
+            lines += read()
+        except GoogleApiError as error:
+            log.warning("%s; what else is known has to do", error)
+            refused.append(error)
+    return None if len(refused) == len(readers) else lines
 
 
 def _install_failed(wish: Wish, found: Diagnosis, operation: Operation) -> InstallFailedError:
     return InstallFailedError(
-        f"{', '.join(wish.wanted)} could not be installed in {wish.environment.name}: {found.summary}",
+        f"{few(wish.wanted)} could not be installed in {wish.environment.name}: {found.summary}",
         environment=str(wish.environment),
         cause=found.cause.value,
         remedy=found.remedy,
         evidence=found.evidence,
         facts=found.facts,
         operation=operation.name,
-        log_link=wish.environment.build_log_url,
+        log_link=_log_page(wish, operation),
         retryable=found.retryable,
     )
 
 
-def _build_log(cloud: Cloud, environment: EnvironmentName, operation: Operation, clock: Clock) -> list[str]:
-    """The build's log, waited for a little; nothing when it may not be read (the operation's message has to do)."""
-    if operation.created is None:
-        return []
-    for attempt in range(1, _LOG_TRIES + 1):
-        try:
-            lines = cloud.logs.build_log(environment, operation.created, operation.ended)
-        except GoogleApiError as error:
-            log.warning("the build log cannot be read, only the operation's message is known: %s", error)
-            return []
-        if lines:
-            return lines
-        log.info("the build log is not there yet")
-        clock.sleep(2.0 * attempt)
-    return []
+def _log_page(wish: Wish, operation: Operation) -> str:
+    """Where people read the whole log: the build's own page, when the message names one."""
+    build = build_of(operation.error_message)
+    if build is None:
+        return wish.environment.build_log_url
+    project, region, number = build
+    place = f";region={region}" if region else ""
+    return f"https://console.cloud.google.com/cloud-build/builds{place}/{number}?project={project}"

@@ -21,15 +21,18 @@ NONE_FOUND = [
 ]
 
 
-def view(versions: tuple[str, ...] | None, reader: bool | None) -> RegistryView:
-    return RegistryView(REPOSITORY, "mypythonlib", versions, reader)
+def view(versions: tuple[str, ...] | None, reader: bool | None, **other: object) -> RegistryView:
+    return RegistryView(REPOSITORY, "mypythonlib", versions, reader, **other)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("seen", "cause", "said"),
     [
         (view(("1.0.0",), False), Cause.NO_ACCESS, "may not read mypythonlib from the repository"),
-        (view(("1.0.0",), None), Cause.NO_ACCESS, "may not be read by this task"),
+        (view(("1.0.0",), None), Cause.NO_ACCESS, "the repository's own policy does not name it"),
+        (view(("1.0.0",), None, misfit="a needs Python >=3.12"), Cause.WRONG_PLATFORM, "a needs Python >=3.12"),
+        (view(("1.0.0",), True, misfit="a is for win32", needs_python=True), Cause.WRONG_PYTHON, "a is for win32"),
+        (view(("1.0.0",), False, misfit="a is for win32"), Cause.NO_ACCESS, "may not read mypythonlib"),
         (view(("1.0.0",), True), Cause.WRONG_PLATFORM, "pip took no file of it"),
         (view(("0.9",), False), Cause.WRONG_VERSION, "the repository holds 0.9"),
         (view((), False), Cause.NOT_PUBLISHED, "the repository holds no package mypythonlib"),

@@ -1,0 +1,67 @@
+"""The package indexes that a pip.conf names, and which of them are repositories of Artifact Registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from airflow_gar_provider.core.repository import RepositoryName
+from airflow_gar_provider.errors import InvalidNameError
+
+PUBLIC = "https://pypi.org/simple"
+"""pip's index when nothing else is said."""
+_SECTIONS = ("install", "global")
+"""What `pip install` reads; the first one that has a value wins, lists included."""
+_TRUE = ("y", "yes", "t", "true", "on", "1")
+
+
+@dataclass(frozen=True)
+class Indexes:
+    """Where `pip install` looks for packages."""
+
+    urls: tuple[str, ...]
+    """The main index, then the extra ones, as they are written: they may carry credentials."""
+    hidden: bool = False
+    """`no-index` is set: pip looks at none of them."""
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[tuple[str, str], str]) -> Indexes:
+        """Read what `core.pip_conf.read_as_pip` gives."""
+
+        def value(*names: str) -> str:
+            found = (settings.get((section, name), "") for section in (":env:", *_SECTIONS) for name in names)
+            return next((text for text in found if text.strip()), "")
+
+        main = value("index-url", "pypi-url").strip() or PUBLIC
+        return cls((main, *value("extra-index-url").split()), value("no-index").strip().lower() in _TRUE)
+
+    @property
+    def repositories(self) -> tuple[RepositoryName, ...]:
+        """Those of Artifact Registry."""
+        found = (repository_of(url) for url in ([] if self.hidden else self.urls))
+        return tuple(dict.fromkeys(name for name in found if name is not None))
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Hosts of the others: what they hold is not looked at."""
+        urls = [] if self.hidden else [url for url in self.urls if repository_of(url) is None]
+        return tuple(dict.fromkeys(urlsplit(url).hostname or "an index without a host" for url in urls))
+
+
+def repository_of(url: str) -> RepositoryName | None:
+    """The repository that an index URL means, whatever credentials it carries; None for another index.
+
+    A domain-scoped project `example.com:packages` is written `example.com/packages` there.
+    """
+    parts = urlsplit(url.strip())
+    host = re.fullmatch(r"(?P<location>[a-z0-9-]+)-python\.pkg\.dev", parts.hostname or "")
+    path = [part for part in parts.path.split("/") if part]
+    if not host or path[-1:] != ["simple"] or len(path) not in (3, 4):
+        return None
+    *project, name, _ = path
+    try:
+        return RepositoryName.parse(f"projects/{':'.join(project)}/locations/{host['location']}/repositories/{name}")
+    except InvalidNameError:
+        return None
