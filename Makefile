@@ -5,6 +5,7 @@ VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 LOCK := requirements/airflow-$(AIRFLOW).txt
 STATE := .demo
+JOBS ?= 2
 LOCATION := locations/europe-west1
 ENVIRONMENTS := dev staging prod
 CALLER := management@acme-data.iam.gserviceaccount.com
@@ -25,7 +26,7 @@ space := $(subst ,, )
 comma := ,
 NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
 
-.PHONY: help setup demo up test lint unit slow lock clean
+.PHONY: help setup demo up test lint unit slow bench-publish bench-triggerer lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,8 +51,8 @@ endif
 up: setup  ## the sandbox and Airflow's own web UI, until Ctrl-C
 	@$(call SANDBOX,$(STATE)) demo.up --home $(STATE)/airflow
 
-test: setup lint  ## lint, types, and the whole test suite
-	$(BIN)/python -m pytest
+test: setup lint  ## lint, types, and the whole test suite (JOBS=1: one test at a time)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -61,6 +62,12 @@ lint: setup  ## format, lint and types
 
 unit: setup  ## the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not registry"
+
+bench-publish: setup  ## what publishing costs, beside twine and uv
+	$(BIN)/python -m bench.publish
+
+bench-triggerer: setup  ## what a thousand waits cost a triggerer, beside the google provider
+	$(BIN)/python -m bench.triggerer
 
 lock: setup  ## pin the dependencies anew, for every supported Airflow
 	@for version in $(patsubst requirements/airflow-%.in,%,$(wildcard requirements/*.in)); do \

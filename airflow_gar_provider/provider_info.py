@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 _OPERATORS = (
+    "begin_stage",
+    "begin_undo",
     "build_wheel",
     "create_repository",
     "deploy_dag",
     "grant_access",
     "install_package",
     "pip_config",
+    "plan_rollout",
+    "prune_package_versions",
     "publish_wheel",
+    "report_rollout",
+    "roll_back_environment",
+    "roll_out_environment",
+    "rollout_outcome",
     "run_environment_dag",
 )
+_TRIGGERS = ("drain", "environment_dag", "operation", "package_installed", "package_version")
+_SENSORS = ("package_installed", "package_version", "stage_verdict")
 _NAME = "Google Artifact Registry for Cloud Composer"
 
 
@@ -38,11 +48,42 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"airflow_gar_provider.operators.{name}" for name in _OPERATORS],
             }
         ],
+        "sensors": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"airflow_gar_provider.sensors.{name}" for name in _SENSORS],
+            }
+        ],
         "hooks": [{"integration-name": _NAME, "python-modules": ["airflow_gar_provider.hooks.gar"]}],
-        "triggers": [{"integration-name": _NAME, "python-modules": ["airflow_gar_provider.triggers.operation"]}],
+        "triggers": [
+            {
+                "integration-name": _NAME,
+                "python-modules": [f"airflow_gar_provider.triggers.{name}" for name in _TRIGGERS],
+            }
+        ],
+        "asset-uris": [
+            {
+                "schemes": ["gar"],
+                "handler": "airflow_gar_provider.assets.sanitize_uri",
+                "factory": "airflow_gar_provider.assets.create_asset",
+                "to_openlineage_converter": "airflow_gar_provider.assets.convert_asset_to_openlineage",
+            }
+        ],
+        # The same for Airflow 2.
+        "dataset-uris": [
+            {
+                "schemes": ["gar"],
+                "handler": "airflow_gar_provider.assets.sanitize_uri",
+                "factory": "airflow_gar_provider.assets.create_asset",
+                "to_openlineage_converter": "airflow_gar_provider.assets.convert_asset_to_openlineage",
+            }
+        ],
         # Airflow 2.11 refuses to read a DAG whose operators have links that are not listed here.
         "extra-links": [
             "airflow_gar_provider.links.gar.EnvironmentLink",
             "airflow_gar_provider.links.gar.RepositoryLink",
+            "airflow_gar_provider.links.gar.PackageLink",
+            "airflow_gar_provider.links.gar.VersionLink",
+            "airflow_gar_provider.links.operation.OperationLink",
         ],
     }

@@ -15,17 +15,21 @@ ROOT = Path(__file__).parents[1] / "airflow_gar_provider"
 MAY_IMPORT = {
     "errors": set(),
     "compat": set(),
+    "assets": {"compat"},
     "provider_info": set(),
+    "retry": {"compat", "errors"},
     "core": {"core", "errors"},
     "gcp": {"gcp", "core", "errors"},
     "steps": {"steps", "gcp", "core", "errors"},
     "hooks": {"gcp", "core", "errors"},
-    "links": {"core", "compat"},
-    "triggers": {"steps", "hooks", "core", "errors", "compat", "gcp"},
-    "operators": {"operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp"},
+    "links": {"links", "core", "compat"},
+    "triggers": {"triggers", "steps", "hooks", "core", "errors", "compat", "gcp"},
+    "operators": {"operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp", "assets"},
+    "sensors": {"sensors", "operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp"},
+    "rollout": {"operators", "sensors", "core", "errors", "compat"},
     "sandbox": {"sandbox"},
 }
-MAY_IMPORT_AIRFLOW = {"compat", "hooks", "operators", "triggers", "links"}
+MAY_IMPORT_AIRFLOW = {"assets", "compat", "hooks", "operators", "sensors", "triggers", "links"}
 # What the sandbox runs inside an environment's image, as a program of its own: there Airflow is the point.
 RUN_IN_AN_IMAGE = {"environment_airflow2.py", "environment_airflow3.py", "environment_process.py"}
 MAY_IMPORT_GOOGLE = {"gcp", "hooks", "sandbox"}

@@ -4,12 +4,14 @@
 
     step                            decided in core/            spoken by gcp/      shown in Airflow as
     0 build    source -> wheel      wheel                       (pypa/build)        BuildWheelOperator
-    1 publish  wheel -> registry    wheel, repository           artifact_registry   PublishWheelOperator
+    1 publish  wheel -> registry    wheel, sdist, publishable   package_index       PublishWheelOperator
                repository, access   repository                  artifact_registry   Create…, Grant…Operator
     2 point    registry -> pip.conf repository, pip_conf        storage             ComposerPipConfigOperator
     3 request  wanted -> patch      requirement, environment    composer            InstallPrivatePackageOperator
+               preflight, drain     preflight, choice           REST API            (`drain`: DrainTrigger)
     4 check    patch -> operation   operation                   composer            trigger, or a blocking wait
     5 verify   wanted = actual      verification, diagnosis     composer, logs      InstallPrivatePackageOperator
+               rollback, hold       environment                 composer, storage   (`rollback=True`)
     6 use      DAG -> distance      environment                 storage, REST API   Deploy…, RunEnvironmentDagOperator
 
 A step reads Google's state, compares, acts, reads again. So a worker that dies anywhere can run it again: it finds the

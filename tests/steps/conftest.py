@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from google.oauth2.credentials import Credentials
@@ -12,10 +13,14 @@ from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.session import Session
+from airflow_gar_provider.steps.check import check
 from airflow_gar_provider.steps.clock import Clock
-from airflow_gar_provider.steps.publish import publish, read_wheels
+from airflow_gar_provider.steps.publish import publish
 from airflow_gar_provider.steps.repository import create_repository
 from tests.conftest import LOCATION, Running
+
+if TYPE_CHECKING:
+    from tests.steps.installing import Site
 
 
 class QuickClock(Clock):
@@ -90,6 +95,24 @@ def published(cloud: Cloud, repository: RepositoryName, clock: QuickClock) -> Ca
     """Publishes a wheel; returns the outcome."""
 
     def do(path: Path) -> str:
-        return str(publish(cloud.artifact_registry, read_wheels([path]), repository, clock)["outcome"])
+        return str(publish(cloud, check([path]), repository, clock)["outcome"])
 
     return do
+
+
+@pytest.fixture
+def site(
+    google_: Running,
+    cloud: Cloud,
+    cloud_of: Callable[[str], Cloud],
+    owner: str,
+    environment: EnvironmentName,
+    repository: RepositoryName,
+    clock: QuickClock,
+    tmp_path: Path,
+    published: Callable[[Path], str],
+) -> Site:
+    """An environment and a repository, with what tests of installing do to them."""
+    from tests.steps.installing import Site  # it needs the clock of this module
+
+    return Site(google_, cloud, cloud_of, owner, environment, repository, clock, tmp_path, published)
