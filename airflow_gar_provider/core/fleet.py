@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.freeze import Freeze
-from airflow_gar_provider.core.requirement import Requirement
 from airflow_gar_provider.errors import InvalidInputError
+
+if TYPE_CHECKING:  # a DAG file pays for what is imported here: `packaging` only when a fleet is read
+    from airflow_gar_provider.core.environment import EnvironmentName
+    from airflow_gar_provider.core.requirement import Requirement
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from airflow_gar_provider.compat import Context
-from airflow_gar_provider.core.operation import OperationName
 from airflow_gar_provider.links.gar import _ConsoleLink
 
 
@@ -15,4 +14,6 @@ class OperationLink(_ConsoleLink):
 
     def persist_operation(self, context: Context, operation: str) -> None:
         """Show it from now on; `operation` is its name, `projects/P/locations/L/operations/ID`."""
+        from airflow_gar_provider.core.operation import OperationName  # noqa: PLC0415 -- not needed to parse a DAG
+
         self.persist(context, OperationName.parse(operation).url)

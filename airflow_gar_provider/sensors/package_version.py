@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow_gar_provider.compat import AirflowFailException, AirflowSkipException, BaseSensorOperator, Context
+from airflow_gar_provider.compat import BaseTrigger, Context
 from airflow_gar_provider.compat import default_deferrable as _default
 from airflow_gar_provider.links.gar import PackageLink, RepositoryLink
 from airflow_gar_provider.operators.base import GarOperator
+from airflow_gar_provider.sensors.base import WaitingSensor
 from airflow_gar_provider.triggers.package_version import PackageServedTrigger
 
 
-class PackageVersionSensor(GarOperator, BaseSensorOperator):
+class PackageVersionSensor(WaitingSensor):
     """Wait until a repository has a version of a package that somebody published to it.
 
     `poke_interval`, `timeout`, `mode` and `soft_fail` are Airflow's.
@@ -29,7 +30,6 @@ class PackageVersionSensor(GarOperator, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("repository", "requirement", "min_age", *GarOperator.template_fields)
     operator_extra_links = (RepositoryLink(), PackageLink())
-    ui_color = "#e6f4ea"
 
     def __init__(
         self,
@@ -47,14 +47,6 @@ class PackageVersionSensor(GarOperator, BaseSensorOperator):
         self.prereleases = prereleases
         self.min_age = min_age
         self.deferrable = deferrable
-        self._result: dict[str, Any] | None = None
-
-    def execute(self, context: Context) -> dict[str, Any] | None:
-        """Look; then wait in Airflow's own loop, or in the triggerer."""
-        if not self.deferrable:
-            super().execute(context)
-            return self._result
-        return self._look_or_defer(context)
 
     def poke(self, context: Context) -> bool:
         """Look once. An error that may pass is a line of the log."""
@@ -76,39 +68,18 @@ class PackageVersionSensor(GarOperator, BaseSensorOperator):
                 self.log.warning("looking again: %s", error)
         return self._result is not None
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any] | None:
-        """The trigger saw something: look, as the blocking mode does."""
-        from airflow_gar_provider.errors import UnavailableError
-
-        if event["status"] != "lost" or self._poked(context):
-            return self._look_or_defer(context)
-        with self.explained(context):
-            raise UnavailableError(f"the triggerer could not watch: {event['message']}", resource=self.repository)
-
-    def _look_or_defer(self, context: Context) -> dict[str, Any] | None:
+    def _trigger(self) -> BaseTrigger:
         from airflow_gar_provider.core.watch import Watch
 
-        if not self._poked(context):
-            self.defer(
-                trigger=PackageServedTrigger(
-                    repository=self.repository,
-                    requirement=self.requirement,
-                    prereleases=self.prereleases,
-                    min_age=Watch.of(self.requirement, min_age=self.min_age).minimum_age.total_seconds(),
-                    poll_interval=float(self.poke_interval),
-                    gcp_conn_id=self.gcp_conn_id,
-                    impersonation_chain=self.impersonation_chain,
-                ),
-                method_name="execute_complete",
-                timeout=timedelta(seconds=self.timeout),
-            )
-        return self._result
+        return PackageServedTrigger(
+            repository=self.repository,
+            requirement=self.requirement,
+            prereleases=self.prereleases,
+            min_age=Watch.of(self.requirement, min_age=self.min_age).minimum_age.total_seconds(),
+            poll_interval=float(self.poke_interval),
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+        )
 
-    def _poked(self, context: Context) -> bool:
-        """Look once; `soft_fail` skips the task where it would fail, as in Airflow's own loop."""
-        try:
-            return self._result is not None or self.poke(context)
-        except AirflowFailException as error:
-            if self.soft_fail:
-                raise AirflowSkipException(str(error)) from error
-            raise
+    def _watched(self) -> str:
+        return self.repository

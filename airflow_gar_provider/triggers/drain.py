@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseTrigger, TriggerEvent
 from airflow_gar_provider.core.operation import POLL_FLOOR
 from airflow_gar_provider.errors import GarProviderError
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.gcp.cloud import Cloud
 
 
-class DrainTrigger(BaseTrigger):
+class DrainTrigger(GoogleTrigger, BaseTrigger):
     """Fires when no task runs in the environment, or at the deadline: "look again". The task decides what it means.
 
     The event: {"status": idle | over | lost, "drain": True, "message"}. It changes nothing, so a triggerer that takes
@@ -29,6 +30,8 @@ class DrainTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks; never less than 10 for the first one.
     """
 
+    arguments: ClassVar = {**same("environment", "deadline", "poll_interval"), "run": "run_of_task"}
+
     def __init__(
         self,
         *,
@@ -39,27 +42,11 @@ class DrainTrigger(BaseTrigger):
         gcp_conn_id: str,
         impersonation_chain: str | Sequence[str] | None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self.environment = environment
         self.run_of_task = run
         self.deadline = deadline
         self.poll_interval = poll_interval
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The arguments, for the database. No credentials: they come from the connection."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "environment": self.environment,
-                "run": self.run_of_task,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Sleep, look, sleep again; an error that may pass is a line of the log."""
@@ -97,12 +84,5 @@ class DrainTrigger(BaseTrigger):
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def _connect(self) -> Cloud:
-        from airflow_gar_provider.hooks.gar import GarHook
-
-        hook = GarHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        return hook.cloud
-
     def _event(self, status: str, message: str) -> TriggerEvent:
-        event = {"status": status, "drain": True, "message": message}
-        return TriggerEvent(event)  # type: ignore[no-untyped-call]
+        return event(status=status, drain=True, message=message)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseTrigger, TriggerEvent
 from airflow_gar_provider.core.operation import POLL_FLOOR
 from airflow_gar_provider.errors import GarProviderError
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.gcp.cloud import Cloud
@@ -20,7 +21,7 @@ GONE_LOOKS = 3
 """Looks in a row that find no such run, before it counts as deleted."""
 
 
-class EnvironmentDagTrigger(BaseTrigger):
+class EnvironmentDagTrigger(GoogleTrigger, BaseTrigger):
     """Fires when the run has ended, or at the deadline: "look again". What it means is decided by the task.
 
     The event is {"status": ended | timed_out | lost, "run_id", "message"}; the message is the run's state, or why it
@@ -33,6 +34,12 @@ class EnvironmentDagTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks; the first one is 10 seconds after the start or later.
     """
 
+    arguments: ClassVar = {
+        **same("environment", "deadline", "poll_interval"),
+        "dag_id": "environment_dag_id",
+        "run_id": "environment_run_id",
+    }
+
     def __init__(
         self,
         *,
@@ -44,29 +51,12 @@ class EnvironmentDagTrigger(BaseTrigger):
         gcp_conn_id: str,
         impersonation_chain: str | Sequence[str] | None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self.environment = environment
         self.environment_dag_id = dag_id
         self.environment_run_id = run_id
         self.deadline = deadline
         self.poll_interval = poll_interval
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The arguments, for the database. No credentials: they come from the connection."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "environment": self.environment,
-                "dag_id": self.environment_dag_id,
-                "run_id": self.environment_run_id,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look, sleep, look again; an error that may pass is a line of the log."""
@@ -111,18 +101,12 @@ class EnvironmentDagTrigger(BaseTrigger):
         environment = cloud.composer.get_environment(EnvironmentName.parse(self.environment))
         return state_of(cloud.airflow_of(environment), self.environment_dag_id, self.environment_run_id)
 
-    def _connect(self) -> Cloud:
-        from airflow_gar_provider.hooks.gar import GarHook
-
-        return GarHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain).cloud
-
     def _time(self) -> float:
         """Seconds since the epoch."""
         return time.time()
 
     def _event(self, status: str, message: str) -> TriggerEvent:
-        event = {"status": status, "run_id": self.environment_run_id, "message": message}
-        return TriggerEvent(event)  # type: ignore[no-untyped-call]
+        return event(status=status, run_id=self.environment_run_id, message=message)
 
 
 def _import_clients() -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from airflow_gar_provider.compat import BaseTrigger, TriggerEvent
 from airflow_gar_provider.core.operation import POLL_FLOOR, Operation, OperationName
 from airflow_gar_provider.errors import InvalidNameError, NoClientError, NotFoundError
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
 
 if TYPE_CHECKING:
-    from airflow_gar_provider.gcp.cloud import Cloud
     from airflow_gar_provider.triggers.poller import Look, Poller
 
 ANSWER_SECONDS = 90.0
 """How long after the deadline a look that is under way may still bring the end."""
 
 
-class ComposerOperationTrigger(BaseTrigger):
+class ComposerOperationTrigger(GoogleTrigger, BaseTrigger):
     """Fires when the operation has ended, or at the deadline: "look again". What it means is decided by the task.
 
     All that the task needs is in the event: {"status": ended | timed_out | lost, "operation", "ours", "message"}.
@@ -33,6 +33,8 @@ class ComposerOperationTrigger(BaseTrigger):
         after the start or later: a task that is resumed at once may be marked failed by the scheduler.
     """
 
+    arguments: ClassVar = same("operation", "ours", "deadline", "poll_interval")
+
     def __init__(
         self,
         *,
@@ -43,28 +45,12 @@ class ComposerOperationTrigger(BaseTrigger):
         gcp_conn_id: str,
         impersonation_chain: str | Sequence[str] | None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self.operation = operation
         self.ours = ours
         self.deadline = deadline
         self.poll_interval = poll_interval
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
         self._told = float("-inf")
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The arguments, for the database. No credentials: they come from the connection."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "operation": self.operation,
-                "ours": self.ours,
-                "deadline": self.deadline,
-                "poll_interval": self.poll_interval,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for what the poller sees, and say how it goes; an error that may pass is a line of the log."""
@@ -130,19 +116,12 @@ class ComposerOperationTrigger(BaseTrigger):
         identity = (self.gcp_conn_id, chain if isinstance(chain, str | None) else tuple(chain))
         return pollers().get(identity, name.parent, self._connect, _import_clients)
 
-    def _connect(self) -> Cloud:
-        from airflow_gar_provider.hooks.gar import GarHook
-
-        hook = GarHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain)
-        return hook.cloud
-
     def _time(self) -> float:
         """Seconds since the epoch."""
         return time.time()
 
     def _event(self, status: str, message: str) -> TriggerEvent:
-        event = {"status": status, "operation": self.operation, "ours": self.ours, "message": message}
-        return TriggerEvent(event)  # type: ignore[no-untyped-call]
+        return event(status=status, operation=self.operation, ours=self.ours, message=message)
 
 
 def _import_clients() -> None:

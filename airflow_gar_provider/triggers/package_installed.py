@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseTrigger, TriggerEvent
 from airflow_gar_provider.core.operation import POLL_FLOOR
 from airflow_gar_provider.errors import GarProviderError
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.gcp.cloud import Cloud
 
 
-class PackageInstalledTrigger(BaseTrigger):
+class PackageInstalledTrigger(GoogleTrigger, BaseTrigger):
     """Fires when the environment has the packages, or when looking makes no sense: "look again".
 
     The event is {"status": installed | lost, "message"}: the task looks itself then, and raises what is to be raised.
@@ -25,6 +26,8 @@ class PackageInstalledTrigger(BaseTrigger):
     :param requirements: as text, one each.
     :param poll_interval: seconds between two looks; the first one is 10 seconds after the start or later.
     """
+
+    arguments: ClassVar = same("environment", "requirements", "poll_interval")
 
     def __init__(
         self,
@@ -35,25 +38,10 @@ class PackageInstalledTrigger(BaseTrigger):
         gcp_conn_id: str,
         impersonation_chain: str | Sequence[str] | None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self.environment = environment
         self.requirements = list(requirements)
         self.poll_interval = poll_interval
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The arguments, for the database. No credentials: they come from the connection."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "environment": self.environment,
-                "requirements": self.requirements,
-                "poll_interval": self.poll_interval,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look, sleep, look again; an error that may pass is a line of the log."""
@@ -87,13 +75,8 @@ class PackageInstalledTrigger(BaseTrigger):
 
         return installed(cloud, EnvironmentName.parse(self.environment), parse_requirements(self.requirements))
 
-    def _connect(self) -> Cloud:
-        from airflow_gar_provider.hooks.gar import GarHook
-
-        return GarHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain).cloud
-
     def _event(self, status: str, message: str) -> TriggerEvent:
-        return TriggerEvent({"status": status, "message": message})  # type: ignore[no-untyped-call]
+        return event(status=status, message=message)
 
 
 def _import_clients() -> None:

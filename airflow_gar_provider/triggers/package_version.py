@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseEventTrigger, BaseTrigger, TriggerEvent
 from airflow_gar_provider.errors import AccessDeniedError, GarProviderError, UnavailableError
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.core.repository import RegistryFile
@@ -81,12 +82,10 @@ def shared_look(repository: str, identity: Hashable, connect: Callable[[], Cloud
     return look
 
 
-def _event(payload: dict[str, Any]) -> TriggerEvent:
-    return TriggerEvent(payload)  # type: ignore[no-untyped-call]
-
-
-class _Watching:
+class _Watching(GoogleTrigger):
     """What both triggers have in common: their arguments, and how they look."""
+
+    arguments: ClassVar = same("repository", "requirement", "prereleases", "min_age", "poll_interval")
 
     def __init__(
         self,
@@ -99,29 +98,12 @@ class _Watching:
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         self.repository = repository
         self.requirement = requirement
         self.prereleases = prereleases
         self.min_age = min_age
         self.poll_interval = poll_interval
-        self.gcp_conn_id = gcp_conn_id
-        self.impersonation_chain = impersonation_chain
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The arguments, for the database. No credentials: they come from the connection."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "repository": self.repository,
-                "requirement": self.requirement,
-                "prereleases": self.prereleases,
-                "min_age": self.min_age,
-                "poll_interval": self.poll_interval,
-                "gcp_conn_id": self.gcp_conn_id,
-                "impersonation_chain": self.impersonation_chain,
-            },
-        )
 
     def _watch(self) -> Watch:
         from airflow_gar_provider.core.watch import Watch
@@ -132,11 +114,6 @@ class _Watching:
         chain = self.impersonation_chain
         identity = (self.gcp_conn_id, chain if isinstance(chain, str | None) else tuple(chain))
         return shared_look(self.repository, identity, self._connect)
-
-    def _connect(self) -> Cloud:
-        from airflow_gar_provider.hooks.gar import GarHook
-
-        return GarHook(gcp_conn_id=self.gcp_conn_id, impersonation_chain=self.impersonation_chain).cloud
 
     def _now(self) -> datetime:
         return datetime.now(timezone.utc)
@@ -162,12 +139,12 @@ class PackageServedTrigger(_Watching, BaseTrigger):
                 choice = watch.choose(await look.files(self.poll_interval * _FRESH), self._now())
             except GarProviderError as error:
                 if not error.retryable:
-                    yield _event({"status": "lost", "message": error.what})
+                    yield event(status="lost", message=error.what)
                     return
                 self.log.warning("looking again in %s s: %s", self.poll_interval, error)
             else:
                 if choice.version is not None:
-                    yield _event({"status": "served", "message": choice.version})
+                    yield event(status="served", message=choice.version)
                     return
                 self.log.info("%s has no %s: %s", self.repository, watch.requirement, choice.why_none())
             await self._sleep(self.poll_interval)
@@ -204,9 +181,9 @@ class PackageVersionTrigger(_Watching, BaseEventTrigger):
             except GarProviderError as error:
                 self.log.warning("looking again in %s s: %s", self.poll_interval, error)
             else:
-                for event in found.events:
-                    self.log.info("%s %s is new in %s", event["package"], event["version"], self.repository)
-                    yield _event(event)
+                for new in found.events:
+                    self.log.info("%s %s is new in %s", new["package"], new["version"], self.repository)
+                    yield event(**new)
                 if seen is None or list(seen) != list(found.seen):
                     seen = list(found.seen)
                     if store is not None:

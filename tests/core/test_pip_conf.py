@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_gar_provider.core import pip_conf
-from airflow_gar_provider.core.pip_conf import cautions, difference, point
+from airflow_gar_provider.core.pip_conf import cautions, difference, in_use, point, with_repository
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.errors import InvalidInputError, InvalidPipConfError
 from tests.keys import make_key
@@ -219,3 +219,24 @@ def test_difference_is_redacted() -> None:
     assert f"+index-url = {URL}" in shown
     assert "secret" not in shown
     assert pip_conf.credentialed_urls(before) == ["https://****@host/simple/"]
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("", False),
+        (f"[global]\nindex-url = {URL}\n", True),
+        (f"[global]\nextra-index-url = {URL}\n", True),
+        (f"[global]\nextra-index-url =\n    https://other.example/simple\n    {URL}\n", True),
+        (f"[global]\nindex-url = {URL.replace('https://', 'https://_json_key_base64:e30=@')}\n", True),
+        (f"[global]\nindex-url = {URL}\nno-index = true\n", False),
+        (f"[global]\nindex-url = {URL}\n[install]\nindex-url = https://other.example/simple\n", False),
+        (f"[download]\nindex-url = {URL}\n", False),
+    ],
+)
+def test_a_file_that_uses_the_repository_stays_as_it_is(text: str, used: bool) -> None:
+    """Whoever put a key or an extra index there keeps it; a file that does not use the repository is pointed at it."""
+    assert in_use(text, REPOSITORY) is used
+    after = with_repository(text, REPOSITORY)
+    assert (after == text) is used
+    assert in_use(after, REPOSITORY)

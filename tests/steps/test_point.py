@@ -55,6 +55,19 @@ def test_what_is_there_stays(cloud: Cloud, found: Environment, repository: Repos
     assert "hidden" not in str(result)
 
 
+def test_an_install_keeps_what_uses_the_repository(
+    cloud: Cloud, found: Environment, repository: RepositoryName, clock: QuickClock
+) -> None:
+    """`if_unused`: an extra index of the repository is left as it is; a file without it is pointed."""
+    mine = f"[global]\nextra-index-url = {repository.index_url}\n"
+    cloud.storage.write(found.bucket, PIP_CONF, mine.encode())
+    assert point(cloud.storage, found, repository, if_unused=True, clock=clock)["outcome"] == "unchanged"
+    assert read(cloud, found) == mine
+    cloud.storage.write(found.bucket, PIP_CONF, b"[global]\ntimeout = 3\n")
+    assert point(cloud.storage, found, repository, if_unused=True, clock=clock)["outcome"] == "written"
+    assert f"index-url = {repository.index_url}" in read(cloud, found)
+
+
 class Racing(Storage):
     """A bucket in which somebody else writes pip.conf between our read and our write."""
 
