@@ -26,7 +26,7 @@ space := $(subst ,, )
 comma := ,
 NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
 
-.PHONY: help setup demo up test lint unit slow bench-publish bench-triggerer lock clean
+.PHONY: help setup demo up test lint unit slow bench-publish bench-triggerer bench-fleet lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ bench-publish: setup  ## what publishing costs, beside twine and uv
 
 bench-triggerer: setup  ## what a thousand waits cost a triggerer, beside the google provider
 	$(BIN)/python -m bench.triggerer
+
+bench-fleet: setup  ## what a plan of a thousand environments costs, and how many updates a rollout sends
+	$(BIN)/python -m bench.fleet
 
 lock: setup  ## pin the dependencies anew, for every supported Airflow
 	@for version in $(patsubst requirements/airflow-%.in,%,$(wildcard requirements/*.in)); do \

@@ -11,8 +11,12 @@ from pathlib import Path
 
 from google.cloud import storage
 from google.cloud.exceptions import NotFound
+from requests.adapters import HTTPAdapter
 
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, google_errors
+
+CONNECTIONS = 16
+"""So many calls of several threads find an open connection; requests keeps ten, and warns of each one it drops."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,15 @@ class Storage:
     @cached_property
     def _client(self) -> storage.Client:
         # Without a project the client would look for a default one; no call here needs it.
-        return storage.Client(project=self._session.project_id or "-", credentials=self._session.credentials)
+        client = storage.Client(project=self._session.project_id or "-", credentials=self._session.credentials)
+        # Since 3.11 the client starts a thread and asks `buckets.get` for every bucket that it sees, for traces that
+        # are off; who may only read objects gets an entry in the audit log each time. There is only a switch for the
+        # whole process (googleapis/google-cloud-python#17650).
+        client._bucket_metadata_cache = None
+        http = client._http
+        if not http.is_mtls:  # a client certificate is part of the adapter that would be replaced
+            http.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS))
+        return client
 
     def read(self, bucket: str, name: str) -> tuple[bytes, int] | None:
         """Content and generation, or None when there is no such object."""

@@ -27,7 +27,7 @@ from airflow_gar_provider.errors import (
     NotFoundError,
 )
 from airflow_gar_provider.gcp.cloud import Cloud
-from airflow_gar_provider.gcp.storage import Storage
+from airflow_gar_provider.gcp.storage import CONNECTIONS, Storage
 from airflow_gar_provider.steps.collect import split_gs
 from airflow_gar_provider.steps.point import PIP_CONF
 from airflow_gar_provider.steps.repository import sources_of
@@ -35,8 +35,6 @@ from airflow_gar_provider.steps.repository import sources_of
 log = logging.getLogger(__name__)
 CloudOf = Callable[[Identity], Cloud]
 """Google as an identity of the fleet sees it."""
-_AT_ONCE = 16
-"""pip.conf files that are read at the same time: a thousand environments are a thousand of them."""
 
 
 def make_plan(
@@ -194,7 +192,7 @@ def _points(
     found: Mapping[EnvironmentName, Environment],
     repository: RepositoryName,
 ) -> dict[EnvironmentName, bool]:
-    """Whether each environment's pip.conf names the repository; several are read at once."""
+    """Whether each environment's pip.conf names the repository; several are read at once, as there may be thousands."""
     clouds: dict[Identity, Cloud] = {}
     wanted = []
     for placement in placements:
@@ -214,6 +212,6 @@ def _points(
             log.warning("pip.conf of %s cannot be read: %s", environment.name.name, error.what)
             return environment.name, None
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
         looked = pool.map(lambda pair: look(*pair), wanted)
         return {name: points for name, points in looked if points is not None}
