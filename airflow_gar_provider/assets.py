@@ -137,7 +137,7 @@ def tell_published(context: Context, result: Mapping[str, Any]) -> None:
     A second run is silent: it uploads nothing, and all files are older than it. A run's later try tells what an
     earlier one has uploaded and not told.
     """
-    from airflow_gar_provider.compat import Asset, AssetAlias  # noqa: PLC0415 -- see the top
+    from airflow_gar_provider.compat import Asset, AssetAlias, event_extra  # noqa: PLC0415 -- see the top
 
     values: Mapping[str, Any] = context  # a TypedDict, of other keys in 2.11
     news = publications(result, getattr(values.get("dag_run"), "start_date", None))
@@ -145,7 +145,7 @@ def tell_published(context: Context, result: Mapping[str, Any]) -> None:
         return
     events = values["outlet_events"][AssetAlias(PUBLISHED)]
     for uri, extra in news:
-        events.add(Asset(uri), extra=extra)
+        events.add(Asset(uri), extra=event_extra(extra))
 
 
 def lineage_of(result: Mapping[str, Any]) -> Any:

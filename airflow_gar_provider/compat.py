@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,14 +79,18 @@ __all__ = [
     "approval_operator",
     "counts_deferred_tasks",
     "default_deferrable",
+    "event_extra",
     "mask_secret",
     "read_xcom",
+    "sensor_loop",
     "stats",
 ]
 
 default_deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
 
-counts_deferred_tasks: bool = tuple(int(part) for part in airflow.__version__.split(".")[:2]) >= (3, 2)
+_VERSION = tuple(int(part) for part in airflow.__version__.split(".")[:2])
+
+counts_deferred_tasks: bool = _VERSION >= (3, 2)
 """Whether `max_active_tis_per_dagrun` counts deferred tasks: before 3.2 a limit of two let four be deferred (tried)."""
 
 
@@ -107,6 +112,35 @@ def stats() -> Any:
     except ImportError:  # before 3.2
         from airflow.stats import Stats  # noqa: PLC0415
     return Stats
+
+
+def sensor_loop(sensor: BaseSensorOperator, context: Context) -> None:
+    """Airflow's own loop of pokes, for a sensor with an `execute` of its own.
+
+    2.11 takes `super().execute` for a call from outside of a task: a warning, or an error where operators may not nest.
+    """
+    inspect.unwrap(BaseSensorOperator.execute)(sensor, context)
+
+
+class _HashableDict(dict[str, Any]):
+    """A dict that can be in a set, as long as nobody changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def event_extra(extra: dict[str, Any]) -> dict[str, Any]:
+    """The extra of an alias's event, as this Airflow takes it; the consumer reads the same JSON from it everywhere.
+
+    2.11 puts the values into a set, and so fails a task whose event has a list or a dict in it (tried).
+    """
+    return extra if _VERSION >= (3, 0) else {key: _hashable(value) for key, value in extra.items()}
+
+
+def _hashable(value: Any) -> Any:  # any JSON
+    if isinstance(value, dict):
+        return _HashableDict({key: _hashable(item) for key, item in value.items()})
+    return tuple(_hashable(item) for item in value) if isinstance(value, list) else value
 
 
 def read_xcom(ti_key: Any, key: str) -> Any:  # a TaskInstanceKey of either Airflow; XCom holds any JSON

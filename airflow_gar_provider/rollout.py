@@ -107,7 +107,8 @@ def roll_out(
     :param absent: names of packages that must not be declared.
     :param environments: only these; not given or empty: all.
     :param strategy: one, or newest_each (see PlanRolloutOperator).
-    :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name.
+    :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name; with
+        newest_each, a younger one that is declared already stays.
     :param changed: an environment that changed since the plan: refuse, or replan.
     :param approve_before: stages that somebody has to approve (Airflow 3.1 and later).
     :param approval_timeout: no answer within it is a refusal.

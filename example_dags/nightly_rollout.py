@@ -1,8 +1,9 @@
 """Every night: bring the fleet to what its file says, and change only what has drifted.
 
 A range in the file (`mypythonlib>=1,<2`) means the newest version that matches and that was published at least three
-days ago. What was rolled back in an environment is left alone there. A night in which all is right changes nothing.
-Before its first use, write your own names into `fleet.yaml` and into the constant.
+days ago; a younger one that is there already stays. What was rolled back in an environment is left alone there. A
+night in which all is right changes nothing. Before its first use, write your own names into `fleet.yaml` and into the
+constant. As soon as the DAG is unpaused, Airflow starts the run of the last night.
 """
 
 from __future__ import annotations

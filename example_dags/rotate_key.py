@@ -1,7 +1,7 @@
 """The 2022 way, kept alive where it has to be: rotate the service-account key that an environment's pip.conf holds.
 
-A new key goes into pip.conf, a package is installed with it, and only then is the old key disabled; the run after the
-next deletes it. An environment whose service account may read the repository needs no key at all: then run
+A new key goes into pip.conf, a package is installed with it, and only then is the old key disabled; the next run
+deletes it. An environment whose service account may read the repository needs no key at all: then run
 `ComposerPipConfigOperator` once without one, and delete this DAG.
 """
 

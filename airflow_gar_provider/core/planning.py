@@ -110,6 +110,27 @@ class _Chooser:
             self._known[key] = self._pin(requirement, target)
         return self._known[key]
 
+    def keeps(self, requirement: Requirement, declared: str | None, target: Target | None) -> Requirement | None:
+        """The declared version, when nothing but its age speaks against it: a young one is not put in, nor taken out.
+
+        Only where each environment has the newest of its own; with `one`, all are brought to the same.
+        """
+        if self._request.strategy == "one" or not self._request.minimum_age or requirement.pinned or not declared:
+            return None
+        try:
+            there = Requirement.parse(f"{requirement.name}{declared}")
+        except InvalidRequirementError:
+            return None
+        if there.pinned is None or there.extras != requirement.extras:
+            return None
+        version = Version(there.pinned)
+        pin = self.pin(requirement, target)
+        if isinstance(pin, Requirement) and (pin.pinned is None or Version(pin.pinned) >= version):
+            return None
+        files = self._registry.files.get(requirement.name, ())
+        same = [file for file in files if file.identity == (requirement.name, version)]
+        return there if self._choose(requirement, same, target, aged=False).version else None
+
     def _pin(self, requirement: Requirement, target: Target | None) -> Requirement | str:
         files = self._registry.files.get(requirement.name, ())
         if not files:
@@ -124,13 +145,15 @@ class _Chooser:
             return f"{requirement}: {found.why_none(3)}"
         return Requirement(requirement.name, requirement.extras, f"=={found.version}")
 
-    def _choose(self, requirement: Requirement, files: Sequence[CandidateFile], target: Target | None) -> Choice:
+    def _choose(
+        self, requirement: Requirement, files: Sequence[CandidateFile], target: Target | None, *, aged: bool = True
+    ) -> Choice:
         return choose(
             requirement,
             files,
             target=target,
             prereleases=self._request.prereleases or requirement.pinned is not None,
-            minimum_age=None if requirement.pinned else self._request.minimum_age,
+            minimum_age=self._request.minimum_age if aged and not requirement.pinned else None,
             now=self._now,
         )
 
@@ -189,8 +212,8 @@ def _outlook(
 
 
 def _change(fleet: Fleet, found: Seen, environment: Environment, wanted: Requirement, chooser: _Chooser) -> Change:
-    pin = chooser.pin(wanted, found.target)
     declared = _declared(environment, wanted.name)
+    pin = chooser.keeps(wanted, declared, found.target) or chooser.pin(wanted, found.target)
     if isinstance(pin, str):
         return Change(wanted.name, "blocked", declared, None, pin)
     if len(_keys(environment, wanted.name)) == 1 and declared is not None and pin.same_as(declared):

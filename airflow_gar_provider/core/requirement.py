@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -86,11 +87,17 @@ def _problem(text: str) -> str | None:
 def split_list(value: object) -> list[str]:
     """A list, or one string with newlines or commas (a form and a template give strings) -> its items.
 
-    A comma inside brackets, or before a version operator, belongs to its item: `a[x,y]>=1,<2, b` has two items.
+    A comma inside brackets, or before a version operator, belongs to its item: `a[x,y]>=1,<2, b` has two items. A list
+    that a template has rendered to text (`['a', 'b']`) is read as the list that it was.
     """
     if value is None:
         return []
     if isinstance(value, str):
+        if value.strip().startswith("["):  # no item of ours begins so
+            try:
+                return split_list(ast.literal_eval(value.strip()))
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                pass
         pieces = re.split(r"\n|,(?![^\[]*\])(?!\s*[<>=!~])", value)
         return [piece.strip() for piece in pieces if piece.strip()]
     if isinstance(value, Iterable) and not isinstance(value, Mapping | bytes):

@@ -28,7 +28,8 @@ class PlanRolloutOperator(RolloutOperator):
     :param absent: names of packages that must not be declared.
     :param environments: only these, as resource names or as their last part; not given: all.
     :param strategy: one (one version for all; whom it does not fit is blocked) or newest_each.
-    :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name.
+    :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name; with
+        newest_each, a younger one that is declared already stays.
     :param prereleases: whether pre-releases are chosen for a range or a bare name.
     :param state: `gs://BUCKET/PREFIX` for the plan; not given: the fleet's own.
     :param check_pip_conf: read each environment's pip.conf: one call for each.

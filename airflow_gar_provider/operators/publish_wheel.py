@@ -60,11 +60,7 @@ class PublishWheelOperator(GarOperator):
         parallel: int = 4,
         **kwargs: Any,
     ) -> None:
-        outlets = kwargs.pop("outlets", None) or []
-        # A declared asset would fire at every run; an alias fires what `tell_published` adds to it.
-        super().__init__(
-            outlets=[*(outlets if isinstance(outlets, list) else [outlets]), AssetAlias(PUBLISHED)], **kwargs
-        )
+        super().__init__(outlets=_with_alias(kwargs.pop("outlets", None)), **kwargs)
         self._published: dict[str, Any] | None = None
         self.wheels = wheels
         self.repository = repository
@@ -73,6 +69,11 @@ class PublishWheelOperator(GarOperator):
         self.virtual_repository = virtual_repository
         self.max_size_mb = max_size_mb
         self.parallel = parallel
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Airflow's own, with the alias: a mapped task's outlets are read from here, before there is an instance."""
+        return super().partial(outlets=_with_alias(kwargs.pop("outlets", None)), **kwargs)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Collect, check, upload, confirm."""
@@ -107,3 +108,13 @@ class PublishWheelOperator(GarOperator):
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """What OpenLineage asks a task that has ended: the packages, as output datasets."""
         return lineage_of(self._published) if self._published else None
+
+
+def _with_alias(outlets: Any) -> list[Any]:  # an outlet is whatever Airflow takes for one
+    """A task's own outlets, and the alias of all publications.
+
+    A declared asset would fire at every run; an alias fires what `tell_published` adds to it.
+    """
+    own = outlets if isinstance(outlets, list) else [outlets] if outlets else []
+    alias = AssetAlias(PUBLISHED)
+    return own if alias in own else [*own, alias]

@@ -5,6 +5,8 @@ One way for every language, on the sandbox's port: `GET /sandbox/time` shows the
 - `{"operation_seconds": 900}`: from now on a Composer operation ends that long after its start, however quick its work
   was; work that takes longer ends it later. 0, the default: as long as the work.
 - `{"virtual": true}`: the clock stands still; `{"virtual": false}`: the wall clock again.
+- `{"virtual": true, "at": "2026-11-18T02:00:00Z"}`: it stands still at that moment, in the past, too: what is made then
+  is that old afterwards. Operations that are due by then end, but nobody waits for it.
 - `{"advance": 900}`: moves the virtual clock. It stops at the end of each operation on the way, and is answered when
   the work of those operations is done and they have ended: no client has to poll or to sleep.
 - `{"build_timeout_seconds": 60}`: how long pip may take (Composer: 35 minutes), always by the wall clock.
@@ -21,7 +23,8 @@ import math
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-_FIELDS = ("operation_seconds", "build_timeout_seconds", "virtual", "advance")
+_FIELDS = ("operation_seconds", "build_timeout_seconds", "virtual", "at", "advance")
+_NOT_SECONDS = ("virtual", "at")
 COMPOSER_BUILD_SECONDS = 35 * 60.0
 
 
@@ -75,15 +78,19 @@ class Clock:
         """Set what a request sets, or nothing at all: ValueError says why. Returns by how much it shall advance."""
         if not isinstance(value, dict) or not value or set(value) - set(_FIELDS):
             raise ValueError(f"Send an object with one or more of {', '.join(_FIELDS)}.")
-        seconds = {name: _seconds(name, value[name]) for name in _FIELDS if name in value and name != "virtual"}
+        seconds = {name: _seconds(name, value[name]) for name in value if name not in _NOT_SECONDS}
         virtual = value.get("virtual", self.virtual)
         if not isinstance(virtual, bool):
             raise ValueError("virtual is true or false.")
-        if "advance" in seconds and not virtual:
-            raise ValueError('Only a virtual clock can be advanced: send {"virtual": true} first.')
+        at = _moment(value["at"]) if "at" in value else None
+        if ("advance" in seconds or at) and not virtual:
+            raise ValueError('Only a virtual clock can be advanced or set: send {"virtual": true} first.')
         self.operation_seconds = seconds.get("operation_seconds", self.operation_seconds)
         self.build_timeout_seconds = seconds.get("build_timeout_seconds", self.build_timeout_seconds)
         self.set_virtual(virtual)
+        if at is not None:
+            self._virtual = at
+            self._wake()
         return timedelta(seconds=seconds["advance"]) if "advance" in seconds else None
 
     def json(self) -> dict[str, Any]:
@@ -100,6 +107,16 @@ def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{name} is a number of seconds, 0 or more.")
     return float(value)
+
+
+def _moment(value: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise ValueError("at is a moment such as 2026-11-18T02:00:00Z.")
+    return moment.astimezone(timezone.utc)
 
 
 def wall_clock() -> datetime:

@@ -11,6 +11,7 @@ from airflow_gar_provider.compat import (
     BaseSensorOperator,
     BaseTrigger,
     Context,
+    sensor_loop,
 )
 from airflow_gar_provider.operators.base import GarOperator
 
@@ -31,7 +32,7 @@ class WaitingSensor(GarOperator, BaseSensorOperator):
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Look; then wait in Airflow's own loop, or in the triggerer."""
         if not self.deferrable:
-            super().execute(context)
+            sensor_loop(self, context)
             return self._result
         return self._look_or_defer(context)
 

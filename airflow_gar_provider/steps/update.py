@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from airflow_gar_provider.core.environment import Environment, Patch, few
-from airflow_gar_provider.core.operation import Operation
+from airflow_gar_provider.core.operation import POLL_FLOOR, Operation
 from airflow_gar_provider.errors import (
     AccessDeniedError,
     EnvironmentNotReadyError,
@@ -104,15 +104,17 @@ def check(cloud: Cloud, operation: str) -> Operation:
 def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_interval: float) -> None:
     """Wait in this process until the operation has ended, or is gone. Raises OperationTimeoutError after `timeout`.
 
-    An outage is waited through; a token that Google takes no longer is renewed.
+    An outage is waited through; a token that Google takes no longer is renewed. The second look comes after ten seconds
+    at the latest, as in the triggerer: an operation may have been nearly done.
     """
+    pause = min(poll_interval, POLL_FLOOR)
     begun, name = clock.monotonic(), pending.operation.rsplit("/", 1)[1]
     while True:
         elapsed = clock.monotonic() - begun
         try:
             operation = _look(cloud, pending.operation)
         except UnavailableError as error:
-            log.warning("looking at operation %s again in %.0f s: %s", name, poll_interval, error)
+            log.warning("looking at operation %s again in %.0f s: %s", name, pause, error)
         else:
             if operation is None or operation.done:
                 log.info("operation ended after %.0f s", elapsed)
@@ -120,7 +122,8 @@ def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_i
             log.info("operation %s is %s after %.0f s", name, operation.state, elapsed)
         if elapsed > timeout:
             raise timed_out(pending.operation, timeout)
-        clock.sleep(poll_interval)
+        clock.sleep(pause)
+        pause = poll_interval
 
 
 def _look(cloud: Cloud, operation: str) -> Operation | None:

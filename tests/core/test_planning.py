@@ -122,6 +122,28 @@ def test_a_young_version_waits() -> None:
 
 
 @pytest.mark.parametrize(
+    ("requirement", "declared", "strategy", "outlook", "after"),
+    [
+        ("lib", "==1.2", "newest_each", "nothing", "==1.2"),
+        ("lib>=1.2,<2", "==1.2", "newest_each", "nothing", "==1.2"),  # nothing old enough fits: that is no trouble
+        ("lib", "==1.0", "newest_each", "change", "==1.1"),
+        ("lib<1.2", "==1.2", "newest_each", "change", "==1.1"),  # it is not wanted, young or old
+        ("lib", "==1.3", "newest_each", "change", "==1.1"),  # the registry has not got it
+        ("lib", "==2.0", "newest_each", "change", "==1.1"),  # it does not run there
+        ("lib", ">=1", "newest_each", "change", "==1.1"),
+        ("lib==1.1", "==1.2", "newest_each", "change", "==1.1"),
+        ("lib<2", "==1.2", "one", "change", "==1.1"),
+    ],
+)
+def test_a_young_version_that_is_there_stays(
+    requirement: str, declared: str, strategy: str, outlook: str, after: str
+) -> None:
+    """The minimum age keeps a young version out, and does not take one back that somebody has installed on purpose."""
+    item = plan(requirement, seen(lib=declared), strategy=strategy, minimum_age=timedelta(days=7))
+    assert (item.outlook, item.changes[0].after) == (outlook, after)
+
+
+@pytest.mark.parametrize(
     ("found", "why"),
     [
         (None, "it is not in the list of its location"),

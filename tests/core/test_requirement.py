@@ -72,6 +72,9 @@ def test_twice() -> None:
         ("a>=1, <2\nb", ["a>=1, <2", "b"]),
         (["a", "b, c"], ["a", "b", "c"]),
         (("a",), ["a"]),
+        ("['dev', 'prod']", ["dev", "prod"]),
+        ("[]", []),
+        ("[not a list", ["[not a list"]),
     ],
 )
 def test_split_list(value: object, items: list[str]) -> None:

@@ -118,6 +118,20 @@ def test_the_clock_is_shown_and_nonsense_is_refused(sandbox: Running, clock: Cal
     assert (answer.status_code, "operation_seconds" in answer.json()["error"]) == (400, True)
 
 
+def test_the_clock_stands_at_a_moment_of_the_past(sandbox: Running, clock: Callable[..., Any]) -> None:
+    assert clock(at="2026-01-02T03:04:05Z")["now"] == "2026-01-02T03:04:05.000000Z"
+    assert clock(advance=1)["now"] == "2026-01-02T03:04:06.000000Z"
+    clock(virtual=False)
+    for value, why in (
+        ({"at": "2026-01-02T03:04:05Z"}, "Only a virtual clock"),
+        ({"virtual": True, "at": "yesterday"}, "at is a moment"),
+        ({"virtual": True, "at": "2026-01-02T03:04:05"}, "at is a moment"),
+    ):
+        answer = sandbox.own.post(f"http://127.0.0.1:{sandbox.port}/sandbox/time", json=value, timeout=30)
+        assert (answer.status_code, why in answer.json()["error"]) == (400, True)
+    assert sandbox.get("/sandbox/time")["virtual"] is False
+
+
 @pytest.mark.parametrize("kind", ["grpc", "rest"])
 def test_an_operation_fails_on_request_and_nothing_has_changed(
     sandbox: Running, world: tuple[composer.EnvironmentsClient, str], clock: Callable[..., Any], kind: str
