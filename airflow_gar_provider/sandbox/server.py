@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,30 +18,16 @@ from . import client_environment
 from .app import App, Control
 from .certificates import Authority, bundle
 from .clock import CLOCK
-from .dispatch import ProtoApi
 from .faults import Gate
+from .hosts import add_hosts
 from .id_tokens import IdTokens
 from .identity import Identity
 from .indexes import Indexes
-from .jsonapi import JsonApi
 from .metadata import MetadataServer
 from .operations import Operations
 from .policies import Policies
 from .proxy import Backends, FrontDoor
-from .services import (
-    airflow_web,
-    artifact_registry,
-    builds,
-    composer,
-    iam,
-    logs,
-    package_index,
-    projects,
-    secret_manager,
-    service_usage,
-    storage,
-    tokens,
-)
+from .services import builds, logs
 from .services.composer_commands import Commands
 from .services.composer_operations import LongRunning
 from .services.composer_snapshots import Snapshots
@@ -53,7 +38,6 @@ from .services.environments import Environments
 from .services.reality import Reality
 from .services.registry import Registry
 from .services.storage_objects import Buckets
-from .services.upstreams import Upstreams
 from .setup import Setup
 from .status import summary
 from .store import Store
@@ -62,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .services.reality import Airflow, Images
-    from .web import Answer, Request
 
 _SERVICES = ("iam", "artifact_registry", "storage", "composer", "logging", "secret_manager")
 _MESSAGE_LIMIT = 64 << 20
@@ -94,7 +77,7 @@ class Sandbox:
         self._private = Path(tempfile.mkdtemp(prefix="gar-"))
         self._data = data_dir or self._private / "data"
         self._images = images
-        self._public_index = public_index
+        self.public_index = public_index
         self._make_airflow = make_airflow
         self.gate = Gate()
         self.indexes = Indexes(allow_hosts)
@@ -108,19 +91,19 @@ class Sandbox:
 
     def _build(self) -> None:
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._stores = {name: Store(self._data / name) for name in _SERVICES}
-        self.identity = Identity(self._stores["iam"])
+        self.stores = {name: Store(self._data / name) for name in _SERVICES}
+        self.identity = Identity(self.stores["iam"])
         self.gate.revoke_tokens = self.identity.revoke_tokens
-        self.policies = Policies(self._stores["iam"])
+        self.policies = Policies(self.stores["iam"])
         self.policies.account_exists = self.identity.account_exists
         self.id_tokens = IdTokens(self.identity)
         self.metadata = MetadataServer(self.identity, self.id_tokens, self.caller, self.project or "")
         self._own_app()
-        self.buckets = Buckets(self._stores["storage"], self.policies)
-        self.registry = Registry(self._stores["artifact_registry"])
-        self.logs = logs.Logs(self._stores["logging"])
-        self.environments = Environments(self._stores["composer"])
-        self.operations = Operations(self._stores["composer"])
+        self.buckets = Buckets(self.stores["storage"], self.policies)
+        self.registry = Registry(self.stores["artifact_registry"])
+        self.logs = logs.Logs(self.stores["logging"])
+        self.environments = Environments(self.stores["composer"])
+        self.operations = Operations(self.stores["composer"])
         self.ca_file = self._private / "ca.pem"
         self.authority = Authority(self._private)
         self.ca_file.write_bytes(bundle(self.authority.certificate, self._own_environment))
@@ -132,7 +115,7 @@ class Sandbox:
             ca_file=self.ca_file,
         )
         self.running = LongRunning(self.operations, self.environments, self.app.bug)
-        self.builds = builds.BuildRecords(self._stores["logging"])
+        self.builds = builds.BuildRecords(self.stores["logging"])
         self.work = Work(
             environments=self.environments,
             running=self.running,
@@ -152,7 +135,7 @@ class Sandbox:
         )
         self.dags = DagsFolders(self.environments, self.buckets)
         self.commands = Commands(self.environments, self.reality, self.dags, self.app.bug)
-        self._add_services()
+        self._apis = add_hosts(self)
 
     def _own_app(self) -> None:
         control = Control(
@@ -167,67 +150,6 @@ class Sandbox:
             time=self._time,
         )
         self.app = App(control.answer)
-
-    def _add_services(self) -> None:
-        registry_api = artifact_registry.ArtifactRegistry(
-            self._stores["artifact_registry"], self.registry, self.policies
-        )
-        composer_api = composer.Composer(
-            environments=self.environments,
-            operations=self.operations,
-            policies=self.policies,
-            running=self.running,
-            work=self.work,
-            snapshots=self.snapshots,
-            commands=self.commands,
-        )
-        download = "/v1/{name=projects/*/locations/*/repositories/*/files/*}:download"
-        media = {f"{artifact_registry.SERVICE}.DownloadFile GET {download}": registry_api.download_file}
-        secrets = secret_manager.SecretManager(self._stores["secret_manager"], self.policies, self.identity)
-        self._apis: dict[str, ProtoApi] = {}
-        for host, methods, extra in (
-            (artifact_registry.HOST, registry_api.methods(), media),
-            (composer.HOST, composer_api.methods(), {}),
-            (logs.HOST, logs.Logging(self.logs, self.policies).methods(), {}),
-            (secret_manager.HOST, secrets.methods(), {}),
-        ):
-            api = ProtoApi(host, methods, self.gate, self.identity, self.app.bug, extra)
-            self._apis[host] = api
-            self.app.add(re.compile(re.escape(host)), api.rest)
-        token_api = tokens.Tokens(self.identity, self.policies, self.id_tokens)
-        for host, routes in (
-            (iam.IAM_HOST, iam.Iam(self.identity, self.policies).routes()),
-            (builds.HOST, builds.Builds(self.builds, self.identity, self.policies).routes()),
-            (
-                service_usage.HOST,
-                service_usage.ServiceUsage(self._stores["iam"], self.identity, self.policies).routes(),
-            ),
-            (projects.PROJECTS_HOST, projects.Projects(self.identity, self.policies).routes()),
-            (tokens.CREDENTIALS_HOST, token_api.credentials_routes()),
-            (tokens.ENDPOINT_HOST, token_api.endpoint_routes()),
-        ):
-            self.app.add(re.compile(re.escape(host)), JsonApi(host, routes, self.gate, self.identity).answer)
-        upstreams = Upstreams(self.registry, self.indexes, self.ca_file, self._public_index)
-        index = package_index.PackageIndex(self.registry, self.policies, self.identity, self.gate, upstreams)
-        self.app.add(package_index.HOST, index.answer)
-        objects = storage.Storage(self.buckets, self.policies, self.identity, self.gate)
-        certificates = JsonApi(storage.WEB_HOST, token_api.certificate_routes(), self.gate, self.identity)
-
-        async def answer_web(request: Request) -> Answer:
-            """www.googleapis.com serves Cloud Storage under its old name, and certificates."""
-            return await (certificates if request.path.startswith("/oauth2/") else objects).answer(request)
-
-        self.app.add(re.compile(re.escape(storage.WEB_HOST)), answer_web)
-        self.app.add(storage.HOST, objects.answer)
-        web = airflow_web.AirflowWeb(
-            environments=self.environments,
-            reality=self.reality,
-            dags=self.dags,
-            policies=self.policies,
-            identity=self.identity,
-            gate=self.gate,
-        )
-        self.app.add(airflow_web.HOST, web.answer)
 
     def _airflow(self, name: str) -> Airflow:
         """The Airflow of one environment: it is the environment's service account to Google's clients inside it."""
@@ -304,7 +226,7 @@ class Sandbox:
                 getattr(transport, "abort", transport.close)()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 2)
-        for store in self._stores.values():
+        for store in self.stores.values():
             store.close()
         shutil.rmtree(self._private, ignore_errors=True)
 
