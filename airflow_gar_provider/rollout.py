@@ -73,6 +73,7 @@ def roll_out(
     fleet: Fleet,
     *,
     repository: str,
+    definition: str | None = None,
     requirements: str | Sequence[str] | None = None,
     absent: str | Sequence[str] = (),
     environments: str | Sequence[str] | None = None,
@@ -103,6 +104,9 @@ def roll_out(
 
     :param fleet: who, in which order, how carefully.
     :param repository: `projects/P/locations/L/repositories/R`, which each environment's pip.conf will name.
+    :param definition: the `gs://` URI of a fleet file that is read when the rollout is planned, in place of `fleet`:
+        environments, packages, holds, freezes and limits as they are then. Its stages and its state are those of
+        `fleet`, for which the tasks are made.
     :param requirements: for every environment; not given: what the fleet says of each.
     :param absent: names of packages that must not be declared.
     :param environments: only these; not given or empty: all.
@@ -151,7 +155,8 @@ def roll_out(
     with TaskGroup(group_id=group_id) as group:
         plan = PlanRolloutOperator(
             task_id="plan",
-            fleet=fleet,
+            fleet=definition or fleet,
+            stages=[stage.name for stage in fleet.stages],
             repository=repository,
             requirements=requirements,
             absent=absent,

@@ -23,6 +23,7 @@ class PlanRolloutOperator(RolloutOperator):
     the plan of the first: what was reviewed is what is applied.
 
     :param fleet: a Fleet, or the `gs://` URI of its YAML file.
+    :param stages: names that the file's stages must have, in their order: those for which the DAG has tasks.
     :param repository: `projects/P/locations/L/repositories/R`; a virtual one stands for its standard upstreams.
     :param requirements: for every environment; not given: what the fleet says of each.
     :param absent: names of packages that must not be declared.
@@ -38,6 +39,7 @@ class PlanRolloutOperator(RolloutOperator):
     """
 
     template_fields: Sequence[str] = (
+        "stages",
         "repository",
         "requirements",
         "absent",
@@ -50,6 +52,7 @@ class PlanRolloutOperator(RolloutOperator):
         self,
         *,
         fleet: Fleet | str,
+        stages: Sequence[str] = (),
         repository: str,
         requirements: str | Sequence[str] | None = None,
         absent: str | Sequence[str] = (),
@@ -63,6 +66,7 @@ class PlanRolloutOperator(RolloutOperator):
     ) -> None:
         super().__init__(state=state or ("" if isinstance(fleet, str) else fleet.state), **kwargs)
         self.fleet = fleet
+        self.stages = stages
         self.repository = repository
         self.requirements = requirements
         self.absent = absent
@@ -80,7 +84,10 @@ class PlanRolloutOperator(RolloutOperator):
 
         with self.explained(context):
             storage = self.cloud().storage
-            fleet = read_fleet_object(storage, self.fleet) if isinstance(self.fleet, str) else self.fleet
+            if isinstance(self.fleet, str):
+                fleet = read_fleet_object(storage, self.fleet, stages=self.stages, state=self.state)
+            else:
+                fleet = self.fleet
             state = FleetState(storage, self.state or fleet.state, self.rollout)
             plan = make_plan(
                 cache(self.cloud_of),

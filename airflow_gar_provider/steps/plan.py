@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -92,16 +92,28 @@ def make_plan(
     )
 
 
-def read_fleet_object(storage: Storage, uri: str) -> Fleet:
-    """A fleet from its YAML file in a bucket. Raises InvalidFleetError, NotFoundError."""
+def read_fleet_object(storage: Storage, uri: str, *, stages: Sequence[str] = (), state: str = "") -> Fleet:
+    """A fleet from its YAML file in a bucket. Raises InvalidFleetError, NotFoundError.
+
+    `stages`, `state`: what the file has to say, because a DAG was made for them.
+    """
     bucket, name = split_gs(uri)
     found = storage.read(bucket, name)
     if found is None:
         raise NotFoundError("there is no fleet file", resource=uri, remedy="upload it, or correct its name")
     try:
-        return read_fleet(found[0].decode(), uri)
+        fleet = read_fleet(found[0].decode(), uri)
     except UnicodeDecodeError as error:
         raise InvalidFleetError(uri, [f"it is not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    problems = []
+    if stages and [stage.name for stage in fleet.stages] != list(stages):
+        names = ", ".join(stage.name for stage in fleet.stages)
+        problems.append(f"its stages are {names}; the DAG was made for {', '.join(stages)}: they change together")
+    if state and fleet.state != state.rstrip("/"):
+        problems.append(f"its state is {fleet.state}; the DAG was made for {state}")
+    if problems:
+        raise InvalidFleetError(uri, problems)
+    return fleet
 
 
 def _limited(placements: list[Placement], only: object) -> list[Placement]:

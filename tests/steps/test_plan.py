@@ -16,10 +16,10 @@ from airflow_gar_provider.core.planning import Request
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.core.requirement import parse_requirements
 from airflow_gar_provider.core.rollout import StageVerdict, Verdict
-from airflow_gar_provider.errors import InvalidInputError
+from airflow_gar_provider.errors import InvalidFleetError, InvalidInputError, NotFoundError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.steps.fleet_state import FleetState
-from airflow_gar_provider.steps.plan import make_plan, own_last
+from airflow_gar_provider.steps.plan import make_plan, own_last, read_fleet_object
 from airflow_gar_provider.steps.point import point
 from tests.conftest import LOCATION, Running
 from tests.steps.conftest import QuickClock
@@ -209,3 +209,21 @@ def test_the_own_environment_goes_last(
     items = own_last(plan.of_stage("prod"), names[1])
     assert [item.environment.name for item in items] == ["two", "three"]
     assert own_last(plan.of_stage("prod"), None) == list(plan.of_stage("prod"))
+
+
+def test_a_fleet_file_in_a_bucket(cloud: Cloud, bucket: str, names: list[EnvironmentName]) -> None:
+    """It is read when the rollout is planned; stages that the DAG was not made for are an error, with both lists."""
+    uri = f"gs://{bucket}/fleet.yaml"
+    with pytest.raises(NotFoundError, match="there is no fleet file"):
+        read_fleet_object(cloud.storage, uri)
+    text = f"state: gs://{bucket}/gar\nstages:\n  - name: dev\n    environments: [{names[0]}]\n"
+    cloud.storage.write(bucket, "fleet.yaml", text.encode())
+    fleet = read_fleet_object(cloud.storage, uri, stages=["dev"], state=f"gs://{bucket}/gar/")
+    assert [member.name for member in fleet.stages[0].members] == [names[0]]
+    with pytest.raises(InvalidFleetError) as caught:
+        read_fleet_object(cloud.storage, uri, stages=["dev", "prod"], state="gs://other/gar")
+    assert "its stages are dev; the DAG was made for dev, prod" in str(caught.value)
+    assert f"its state is gs://{bucket}/gar; the DAG was made for gs://other/gar" in str(caught.value)
+    cloud.storage.write(bucket, "fleet.yaml", b"\xff")
+    with pytest.raises(InvalidFleetError, match="it is not UTF-8 text"):
+        read_fleet_object(cloud.storage, uri)
