@@ -69,7 +69,7 @@ def test_all_well(fleets: World, sandbox: Running) -> None:
         "report": "success",
     }
     assert set(fleets.declared("all_well").values()) == {"==1.0"}
-    assert fleets.overlaps("all_well") == 2
+    assert 1 <= fleets.overlaps("all_well") <= 2
     report = run.report()
     assert report["message"] == "4 of 4 environments were changed; 0 complaints"
     assert run.outcomes() == dict.fromkeys(("dev", "one", "two", "three"), "installed")

@@ -53,6 +53,19 @@ def until(what: Any, seconds: float = 120) -> Any:
     return value
 
 
+def is_component(process: psutil.Process, project: str) -> bool:
+    """Whether a process is a part of the Airflow of a project's environment; what has ended meanwhile is none."""
+    try:
+        words = process.cmdline()
+        return (
+            any(word.endswith("bin/airflow") for word in words)
+            and bool({"scheduler", "triggerer", "api-server"} & set(words))
+            and process.environ().get("GCP_PROJECT") == project
+        )
+    except psutil.Error:
+        return False
+
+
 def test_a_run_is_deferred_in_the_triggerer_and_an_update_kills_the_task_that_runs(
     google_: Running, project: str
 ) -> None:
@@ -88,9 +101,7 @@ def test_a_run_is_deferred_in_the_triggerer_and_an_update_kills_the_task_that_ru
         components = {
             process.pid
             for process in psutil.Process(google_.pid).children(recursive=True)
-            if any(word.endswith("bin/airflow") for word in process.cmdline())
-            and {"scheduler", "triggerer", "api-server"} & set(process.cmdline())
-            and process.environ().get("GCP_PROJECT") == project
+            if is_component(process, project)
         }
         assert len(components) >= 3
         assert listening_beyond_loopback(components) == []
