@@ -61,7 +61,7 @@ lint: setup  ## format, lint and types
 	$(BIN)/mypy example_dags
 
 unit: setup  ## the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow and not registry"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not registry"
 
 bench-publish: setup  ## what publishing costs, beside twine and uv
 	$(BIN)/python -m bench.publish
