@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from airflow_gar_provider.core.indexes import Indexes
 from airflow_gar_provider.core.pip_conf_text import Document, Settings, decode, read_as_pip
 from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.repository import RepositoryName
@@ -83,10 +84,7 @@ def point(
 
 def in_use(text: str, repository: RepositoryName) -> bool:
     """Whether `pip install` asks the repository already: as the index or beside it, with a key or without."""
-    settings = read_as_pip(text)
-    if _values(settings, NO_INDEX).lower() in _TRUE:
-        return False
-    return _among(repository.index_url, [_values(settings, INDEX), *_values(settings, EXTRA).split()])
+    return repository in Indexes.from_settings(read_as_pip(text)).repositories
 
 
 def with_repository(text: str, repository: RepositoryName) -> str:
