@@ -125,30 +125,38 @@ class InstallPrivatePackageOperator(GarOperator):
 
     def _wish(self, context: Context) -> Wish:
         from airflow_gar_provider.core.environment import EnvironmentName, Wish
-        from airflow_gar_provider.core.preflight import checks_of
         from airflow_gar_provider.core.repository import RepositoryName
-        from airflow_gar_provider.core.requirement import parse_names, parse_requirements, split_list
+        from airflow_gar_provider.core.requirement import parse_names, parse_requirements
         from airflow_gar_provider.errors import InvalidInputError
-        from airflow_gar_provider.steps.drain import action_of
 
-        skipped = split_list(self.skip_checks)
         wish = Wish(
             environment=EnvironmentName.parse(self.environment),
             requirements=parse_requirements(self.requirements),
             absent=parse_names(self.absent),
             repository=RepositoryName.parse(self.repository) if self.repository else None,
-            checks=checks_of(self.preflight, [name for name in skipped if name != "import_errors"]),
-            pin_dependencies=self.pin_dependencies,
-            drain=self.drain,
-            drain_action=action_of(self.drain_action),
-            rollback=self.rollback,
-            import_errors="import_errors" not in skipped,
-            ignore_hold=self.ignore_hold,
             run=run_of(context),
+            **self._care(),
         )
         if not wish.wanted:
             raise InvalidInputError("neither `requirements` nor `absent` names a package")
         return wish
+
+    def _care(self) -> dict[str, Any]:
+        """How carefully the wish is fulfilled, as fields of Wish."""
+        from airflow_gar_provider.core.preflight import checks_of
+        from airflow_gar_provider.core.requirement import split_list
+        from airflow_gar_provider.steps.drain import action_of
+
+        skipped = split_list(self.skip_checks)
+        return {
+            "checks": checks_of(self.preflight, [name for name in skipped if name != "import_errors"]),
+            "pin_dependencies": self.pin_dependencies,
+            "drain": self.drain,
+            "drain_action": action_of(self.drain_action),
+            "rollback": self.rollback,
+            "import_errors": "import_errors" not in skipped,
+            "ignore_hold": self.ignore_hold,
+        }
 
     def _next(self, context: Context, found: Pending | Draining | dict[str, Any]) -> dict[str, Any]:
         """The result, or a wait in the triggerer."""

@@ -124,22 +124,9 @@ class RollOutEnvironmentOperator(InstallPrivatePackageOperator):
         return self._plan.item(EnvironmentName.parse(self.environment))
 
     def _wish(self, context: Context) -> Wish:
-        from airflow_gar_provider.core.preflight import checks_of
-        from airflow_gar_provider.core.requirement import split_list
-        from airflow_gar_provider.steps.drain import action_of
         from airflow_gar_provider.steps.roll_out import wish_of
 
-        skipped = split_list(self.skip_checks)
-        return wish_of(
-            self._plan,
-            self._item,
-            checks=checks_of(self.preflight, [name for name in skipped if name != "import_errors"]),
-            pin_dependencies=self.pin_dependencies,
-            drain=self.drain,
-            drain_action=action_of(self.drain_action),
-            rollback=self.rollback,
-            import_errors="import_errors" not in skipped,
-        )
+        return wish_of(self._plan, self._item, **self._care())
 
     @contextmanager
     def _judged(self, context: Context) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +59,18 @@ class WaitingSensor(GarOperator, BaseSensorOperator):
             if self.soft_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
+
+    def _keep(self, look: Callable[[], dict[str, Any] | None]) -> bool:
+        """Keep what a look found, and say whether it found something; an error that may pass is a line of the log."""
+        from airflow_gar_provider.errors import GarProviderError
+
+        try:
+            self._result = look()
+        except GarProviderError as error:
+            if not error.retryable:
+                raise
+            self.log.warning("looking again: %s", error)
+        return self._result is not None
 
     def _trigger(self) -> BaseTrigger:
         """What waits in the triggerer."""

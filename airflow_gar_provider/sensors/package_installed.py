@@ -45,7 +45,7 @@ class PackageInstalledSensor(WaitingSensor):
         """Look once. An error that may pass is a line of the log."""
         from airflow_gar_provider.core.environment import EnvironmentName
         from airflow_gar_provider.core.requirement import parse_requirements
-        from airflow_gar_provider.errors import GarProviderError, InvalidInputError
+        from airflow_gar_provider.errors import InvalidInputError
         from airflow_gar_provider.steps.installed import installed
 
         with self.explained(context):
@@ -53,13 +53,7 @@ class PackageInstalledSensor(WaitingSensor):
             if not wanted:
                 raise InvalidInputError("`requirements` names no package")
             EnvironmentLink().persist(context, name.console_url)
-            try:
-                self._result = installed(self.cloud(), name, wanted)
-            except GarProviderError as error:
-                if not error.retryable:
-                    raise
-                self.log.warning("looking again: %s", error)
-        return self._result is not None
+            return self._keep(lambda: installed(self.cloud(), name, wanted))
 
     def _trigger(self) -> BaseTrigger:
         from airflow_gar_provider.core.requirement import split_list

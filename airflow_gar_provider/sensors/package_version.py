@@ -52,7 +52,6 @@ class PackageVersionSensor(WaitingSensor):
         """Look once. An error that may pass is a line of the log."""
         from airflow_gar_provider.core.repository import RepositoryName
         from airflow_gar_provider.core.watch import Watch
-        from airflow_gar_provider.errors import GarProviderError
         from airflow_gar_provider.steps.watch import served
 
         with self.explained(context):
@@ -60,13 +59,7 @@ class PackageVersionSensor(WaitingSensor):
             watch = Watch.of(self.requirement, prereleases=self.prereleases, min_age=self.min_age)
             RepositoryLink().persist(context, repository.console_url)
             PackageLink().persist(context, repository.package_console_url(watch.requirement.name))
-            try:
-                self._result = served(self.cloud(), repository, watch)
-            except GarProviderError as error:
-                if not error.retryable:
-                    raise
-                self.log.warning("looking again: %s", error)
-        return self._result is not None
+            return self._keep(lambda: served(self.cloud(), repository, watch))
 
     def _trigger(self) -> BaseTrigger:
         from airflow_gar_provider.core.watch import Watch

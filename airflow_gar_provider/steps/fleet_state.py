@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -29,6 +30,19 @@ from airflow_gar_provider.steps.collect import split_gs
 from airflow_gar_provider.steps.record import slug
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One of a stage's places that somebody has."""
+
+    number: int
+    holder: str
+    """The environment's name."""
+    since: float
+    """Seconds since the epoch."""
+    generation: int
+    """Of its object."""
 
 
 class FleetState:
@@ -122,22 +136,17 @@ class FleetState:
         `now`: seconds since the epoch; a place that was taken more than `lease` seconds ago is free again: its task
         has died at its last try.
         """
-        taken: dict[int, tuple[str, float, int]] = {}
-        for number in range(places):
-            found = self._storage.read(self._bucket, self._place(stage, number))
-            if found is None:
-                continue
-            value = json.loads(found[0])
-            if value["environment"] == str(environment):
-                return True
-            taken[number] = (value["environment"], float(value["since"]), found[1])
+        taken = {place.number: place for place in self._taken(stage, places)}
+        if any(place.holder == str(environment) for place in taken.values()):
+            return True
         content = json.dumps({"environment": str(environment), "since": now})
         for number in range(places):
-            holder, since, generation = taken.get(number, ("", 0.0, 0))
-            if holder and now - since < lease:
+            place = taken.get(number)
+            if place is not None and now - place.since < lease:
                 continue
-            if holder:
-                log.warning("%s has not ended for %.0f s: its place is taken over", holder, now - since)
+            if place is not None:
+                log.warning("%s has not ended for %.0f s: its place is taken over", place.holder, now - place.since)
+            generation = place.generation if place is not None else 0
             try:
                 self._storage.write(
                     self._bucket, self._place(stage, number), content.encode(), if_generation=generation
@@ -150,22 +159,24 @@ class FleetState:
     def turn_since(self, stage: str, environment: EnvironmentName, places: int) -> float | None:
         """When the environment took its place, in seconds since the epoch; None when it has none."""
         own = self._own_place(stage, environment, places)
-        return own[2] if own else None
-
-    def _own_place(self, stage: str, environment: EnvironmentName, places: int) -> tuple[str, int, float] | None:
-        for number in range(places):
-            found = self._storage.read(self._bucket, self._place(stage, number))
-            if found is not None:
-                value = json.loads(found[0])
-                if value["environment"] == str(environment):
-                    return self._place(stage, number), found[1], float(value["since"])
-        return None
+        return own.since if own else None
 
     def give_back(self, stage: str, environment: EnvironmentName, places: int) -> None:
         """Free the environment's place, if it has one."""
         own = self._own_place(stage, environment, places)
         if own is not None:
-            self._storage.delete(self._bucket, own[0], if_generation=own[1])
+            self._storage.delete(self._bucket, self._place(stage, own.number), if_generation=own.generation)
+
+    def _own_place(self, stage: str, environment: EnvironmentName, places: int) -> _Place | None:
+        return next((place for place in self._taken(stage, places) if place.holder == str(environment)), None)
+
+    def _taken(self, stage: str, places: int) -> Iterator[_Place]:
+        """The places of a stage that somebody has."""
+        for number in range(places):
+            found = self._storage.read(self._bucket, self._place(stage, number))
+            if found is not None:
+                value = json.loads(found[0])
+                yield _Place(number, value["environment"], float(value["since"]), found[1])
 
     def hold(self, environment: EnvironmentName, package: str, version: str, why: str) -> None:
         """Note that a version was rolled back in an environment."""
