@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from airflow_gar_provider.core.pip_conf_text import EXTRA, INDEX, NO_INDEX, TRUE, Settings, effective
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.errors import InvalidNameError
 
 PUBLIC = "https://pypi.org/simple"
 """pip's index when nothing else is said."""
-_SECTIONS = ("install", "global")
-"""What `pip install` reads; the first one that has a value wins, lists included."""
-_TRUE = ("y", "yes", "t", "true", "on", "1")
 
 
 @dataclass(frozen=True)
@@ -27,15 +24,10 @@ class Indexes:
     """`no-index` is set: pip looks at none of them."""
 
     @classmethod
-    def from_settings(cls, settings: Mapping[tuple[str, str], str]) -> Indexes:
+    def from_settings(cls, settings: Settings) -> Indexes:
         """Read what `core.pip_conf.read_as_pip` gives."""
-
-        def value(*names: str) -> str:
-            found = (settings.get((section, name), "") for section in (":env:", *_SECTIONS) for name in names)
-            return next((text for text in found if text.strip()), "")
-
-        main = value("index-url", "pypi-url").strip() or PUBLIC
-        return cls((main, *value("extra-index-url").split()), value("no-index").strip().lower() in _TRUE)
+        main = effective(settings, INDEX).strip() or PUBLIC
+        return cls((main, *effective(settings, EXTRA).split()), effective(settings, NO_INDEX).strip().lower() in TRUE)
 
     @property
     def repositories(self) -> tuple[RepositoryName, ...]:

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_gar_provider.core.indexes import Indexes
-from airflow_gar_provider.core.pip_conf_text import Document, Settings, decode, read_as_pip
+from airflow_gar_provider.core.pip_conf_text import (
+    EXTRA,
+    INDEX,
+    NO_INDEX,
+    SECTIONS,
+    TRUE,
+    Document,
+    Settings,
+    decode,
+    effective,
+    read_as_pip,
+)
 from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.core.service_account_key import USER, ServiceAccountKey
@@ -32,14 +43,8 @@ __all__ = [
 ]
 
 FORMS = ("index", "extra_index", "absent")
-INDEX, EXTRA, NO_INDEX = ("index-url", "pypi-url"), ("extra-index-url",), ("no-index",)
-"""`pypi-url` is an old name of `index-url` that pip still reads; the one that stands last wins."""
-SECTIONS = ("global", "install", ":env:")
-"""What `pip install`, which Composer's build runs, reads; a later one overrides an earlier one, lists included
-(pip's `ConfigOptionParser`). An empty value overrides nothing."""
 _EDITED = ("DEFAULT", *SECTIONS)
 """configparser lets every section that is there inherit what stands under [DEFAULT]."""
-_TRUE = ("y", "yes", "t", "true", "on", "1")
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def point(
     _set_extra(document, target)
     if form != "absent":
         for option in document.find(_EDITED, NO_INDEX):
-            if option.value.lower() in _TRUE:
+            if option.value.lower() in TRUE:
                 document.replace(option, "false")
     result = document.text()
     _refuse_inheritance(before, document)
@@ -141,7 +146,7 @@ def _set_extra(document: Document, target: _Target) -> None:
         for option in document.find(_EDITED, EXTRA):
             if option.value and url not in option.value.split():
                 document.append(option, url)
-        if url not in _values(read_as_pip(document.text()), EXTRA).split():
+        if url not in effective(read_as_pip(document.text()), EXTRA).split():
             empty = document.find(("global",), EXTRA)
             if empty:
                 document.replace(empty[0], url)
@@ -156,16 +161,6 @@ def _among(url: str, named: Sequence[str]) -> bool:
 
 def _bare(url: str) -> str:
     return re.sub(r"^(https?://)[^/@]*@", r"\1", url.strip()).rstrip("/")
-
-
-def _values(settings: Settings, names: Sequence[str], sections: Sequence[str] = SECTIONS) -> str:
-    """What `pip install` takes for an option: the last one of the last section that has one."""
-    result = ""
-    for wanted in sections:
-        for (section, name), value in settings.items():
-            if section == wanted and name in names and value:
-                result = value
-    return result
 
 
 def _refuse_inheritance(before: Settings, document: Document) -> None:
@@ -189,15 +184,15 @@ def _check(before: Settings, after: Settings, target: _Target, *, inherits: bool
         if before.get((section, name)) != after.get((section, name))
         and not (name in ours and (inherits or section in SECTIONS))
     ]
-    index, extra = _values(after, INDEX), _values(after, EXTRA).split()
-    lost = [url for url in _values(before, EXTRA).split() if url not in extra and not _among(url, target.named)]
+    index, extra = effective(after, INDEX), effective(after, EXTRA).split()
+    lost = [url for url in effective(before, EXTRA).split() if url not in extra and not _among(url, target.named)]
     problems += [f"{redact(url)} would be lost" for url in lost]
     wanted = [*target.extra, *([target.index] if target.index else [])]
     if (target.index and index != target.index) or not set(target.extra) <= set(extra):
         problems.append("the repository would not be in place")
     if any(_among(url, target.named) and url not in wanted for url in (index, *extra)):
         problems.append("the repository would be in place")
-    if wanted and _values(after, NO_INDEX).lower() in _TRUE:
+    if wanted and effective(after, NO_INDEX).lower() in TRUE:
         problems.append("no-index would hide the repository")
     if problems:
         raise InvalidPipConfError(
@@ -213,23 +208,23 @@ def cautions(text: str, form: str) -> list[str]:
         f"pip.conf holds a URL with credentials, which whoever writes DAGs can read: {url}"
         for url in credentialed_urls(text)
     ]
-    extra = _values(settings, EXTRA).split()
+    extra = effective(settings, EXTRA).split()
     if extra:
         result.append(
             f"with extra-index-url ({', '.join(map(redact, extra))}) pip takes the highest version of any index: "
             "whoever publishes a higher version of a private name to another one is installed (dependency confusion)"
         )
     if form == "absent":
-        if not _values(settings, INDEX):
+        if not effective(settings, INDEX):
             result.append("no index-url is left: pip asks the public index")
         return result
-    provider = _values(settings, ("keyring-provider",))
-    silent = _values(settings, ("no-input",)).lower() in _TRUE and provider in ("", "auto")
-    if (silent or provider == "disabled") and not _values(settings, INDEX).startswith(f"https://{USER}:"):
+    provider = effective(settings, ("keyring-provider",))
+    silent = effective(settings, ("no-input",)).lower() in TRUE and provider in ("", "auto")
+    if (silent or provider == "disabled") and not effective(settings, INDEX).startswith(f"https://{USER}:"):
         setting = f"keyring-provider = {provider}" if provider == "disabled" else "no-input"
         result.append(f"{setting} keeps pip from asking keyring, by which it gets in without a key")
     others = {section for (section, name) in settings if name in (*INDEX, *EXTRA) and section not in SECTIONS}
-    elsewhere = sorted(name for name in others if _values(settings, INDEX, [name]) != _values(settings, INDEX))
+    elsewhere = sorted(name for name in others if effective(settings, INDEX, [name]) != effective(settings, INDEX))
     if elsewhere:
         commands = ", ".join(f"[{name}]" for name in elsewhere)
         result.append(f"{commands} name indexes for other commands of pip; Composer's build runs `pip install`")

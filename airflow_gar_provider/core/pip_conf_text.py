@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_gar_provider.core.redaction import redact
@@ -181,6 +181,12 @@ class _Parser(configparser.RawConfigParser):
 
 Settings = dict[tuple[str, str], str]
 """(section, option) -> value, in the order in which pip sees them."""
+INDEX, EXTRA, NO_INDEX = ("index-url", "pypi-url"), ("extra-index-url",), ("no-index",)
+"""`pypi-url` is an old name of `index-url` that pip still reads; the one that stands last wins."""
+SECTIONS = ("global", "install", ":env:")
+"""What `pip install`, which Composer's build runs, reads; a later one overrides an earlier one, lists included
+(pip's `ConfigOptionParser`). An empty value overrides nothing."""
+TRUE = ("y", "yes", "t", "true", "on", "1")
 
 
 def read_as_pip(text: str) -> Settings:
@@ -233,3 +239,13 @@ def decode(content: bytes) -> str:
         raise InvalidPipConfError(
             f"pip.conf is not UTF-8 text: line {line}, byte {error.start}: {error.reason}", remedy=_UNTOUCHED
         ) from None
+
+
+def effective(settings: Settings, names: Sequence[str], sections: Sequence[str] = SECTIONS) -> str:
+    """What `pip install` takes for an option: the last one of the last section that has one."""
+    result = ""
+    for wanted in sections:
+        for (section, name), value in settings.items():
+            if section == wanted and name in names and value:
+                result = value
+    return result
