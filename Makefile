@@ -1,7 +1,8 @@
 # Everything that a person or CI calls. `make help` lists it.
-AIRFLOW ?= 3.3.2
+NEWEST := 3.3.2
+AIRFLOW ?= $(NEWEST)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv$(if $(filter-out 3.3.2,$(AIRFLOW)),-$(AIRFLOW))
+VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
 BIN := $(VENV)/bin
 LOCK := requirements/airflow-$(AIRFLOW).txt
 STATE := .demo
@@ -78,6 +79,8 @@ lock: setup  ## pin the dependencies anew, for every supported Airflow
 		$(BIN)/uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 			--generate-hashes --no-emit-index-url --no-header --no-annotate \
 			--extra build --extra sandbox --group dev \
+			$$([ $$version = $(NEWEST) ] && echo --group newest) \
+			$$([ $$version = lowest ] && echo --resolution lowest-direct) \
 			pyproject.toml requirements/airflow-$$version.in -o requirements/airflow-$$version.txt || exit 1; \
 	done
 

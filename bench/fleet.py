@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -316,9 +316,15 @@ def main() -> int:
     options = parser.parse_args()
     if options.port:
         return measure(options.port, options.environments, options.updates)
-    begun, counts = time.perf_counter(), [str(options.environments), str(options.updates)]
+    sizes = ["--environments", str(options.environments), "--updates", str(options.updates)]
+    return in_sandbox("bench.fleet", (options.environments, options.updates), sizes)
+
+
+def in_sandbox(module: str, counts: tuple[int, int], options: Sequence[str]) -> int:
+    """Start a Google with so many environments (large, small), run a module with `--port` there; its exit status."""
+    begun = time.perf_counter()
     google = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "bench.fleet_google", *counts],
+        [sys.executable, "-W", "ignore", "-m", "bench.fleet_google", *map(str, counts)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -329,15 +335,13 @@ def main() -> int:
         ready = json.loads(google.stdout.readline())
         load, python = os.getloadavg()[0], sys.version.split()[0]
         print(f"{os.cpu_count()} cores, load {load:.1f}, Python {python}; ", end="")
-        print(
-            f"sandbox with {'+'.join(counts)} environments ready after {time.perf_counter() - begun:.0f} s", flush=True
-        )
+        print(f"sandbox with {counts[0]}+{counts[1]} environments ready after {time.perf_counter() - begun:.0f} s")
+        sys.stdout.flush()
         kept = {name: value for name, value in os.environ.items() if name not in ready["unset"]}
         with tempfile.TemporaryDirectory(prefix="gar-bench-") as home:
             quiet = {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING", "GRPC_VERBOSITY": "ERROR"}
-            command = [sys.executable, "-W", "ignore", "-m", "bench.fleet", "--port", str(ready["port"])]
-            sizes = ["--environments", counts[0], "--updates", counts[1]]
-            return subprocess.run([*command, *sizes], env={**kept, **ready["env"], **quiet}, check=False).returncode
+            command = [sys.executable, "-W", "ignore", "-m", module, "--port", str(ready["port"]), *options]
+            return subprocess.run(command, env={**kept, **ready["env"], **quiet}, check=False).returncode
     finally:
         google.stdin.close()
         google.wait(30)

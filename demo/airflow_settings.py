@@ -37,23 +37,28 @@ def write_private(file: Path, text: str) -> None:
     draft.replace(file)
 
 
-def password(home: Path) -> str:
-    """The login's password: made once, then kept, so that a browser stays logged in over restarts."""
+def password(home: Path, user: str = USER) -> str:
+    """A login's password: made once, then kept, so that a browser stays logged in over restarts."""
     file = home / "simple_auth_manager_passwords.json.generated"
     known: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if USER not in known:
-        known[USER] = secrets.token_urlsafe(12)
+    if user not in known:
+        known[user] = secrets.token_urlsafe(12)
         write_private(file, json.dumps(known))
-    return known[USER]
+    return known[user]
 
 
-def write_config(home: Path, *, port: int, parallelism: int) -> None:
-    """Write ``airflow.cfg`` for this start; secrets of an earlier start are kept."""
+def write_config(home: Path, *, port: int, parallelism: int, users: Mapping[str, str] | None = None) -> None:
+    """Write ``airflow.cfg`` for this start; secrets of an earlier start are kept.
+
+    ``users`` may log in besides the admin: name → role (viewer, user, op, admin).
+    """
     file = home / "airflow.cfg"
     known = ConfigParser(interpolation=None)
     known.read(file, encoding="utf-8")
     config = ConfigParser(interpolation=None)
     config.read_dict(_sections(home, port=port, parallelism=parallelism))
+    logins = {USER: "admin", **(users or {})}
+    config.set("core", "simple_auth_manager_users", ",".join(f"{name}:{role}" for name, role in logins.items()))
     for section, option, value in (
         ("core", "fernet_key", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()),
         ("api", "secret_key", secrets.token_urlsafe(32)),
@@ -81,7 +86,6 @@ def _sections(home: Path, *, port: int, parallelism: int) -> dict[str, dict[str,
             "parallelism": str(parallelism),
             "load_examples": "False",
             "dags_are_paused_at_creation": "True",  # an example with a schedule must not start by itself
-            "simple_auth_manager_users": f"{USER}:admin",
             "execution_api_server_url": f"{url}/execution/",
         },
         "database": {

@@ -51,7 +51,8 @@ class AirflowStack:
 
     ``home`` is kept between runs: its database, logs, secrets and login. ``dags`` is the folder of DAG files.
     ``environ`` is what the processes inherit (this process's own environment when None); ``python_path`` comes first on
-    their import path. ``say`` is told in one line what is being done.
+    their import path. ``users`` may log in besides the admin: name → role (viewer, user, op, admin); `client_of` and
+    `passwords` are theirs. ``say`` is told in one line what is being done.
 
     Raises `StackError` when a component ends or does not get healthy within ``timeout`` seconds, and when another
     stack runs in the same folder.
@@ -66,6 +67,7 @@ class AirflowStack:
         python_path: Sequence[Path] = (),
         port: int = 0,
         parallelism: int = 3,
+        users: Mapping[str, str] | None = None,
         timeout: float = 240,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -75,6 +77,7 @@ class AirflowStack:
         self._python_path = tuple(path.resolve() for path in python_path)
         self._port = port
         self._parallelism = parallelism
+        self._users = dict(users or {})
         self._timeout = timeout
         self._say = say
         self._components: list[processes.Component] = []
@@ -83,6 +86,7 @@ class AirflowStack:
         self._started = datetime.now(timezone.utc)
         self.user = settings.USER
         self.password = ""
+        self.passwords: dict[str, str] = {}
         self.client = AirflowClient("", "", "")
 
     def __enter__(self) -> AirflowStack:
@@ -102,6 +106,10 @@ class AirflowStack:
     def url(self) -> str:
         """Where the web UI and the API are."""
         return self.client.url
+
+    def client_of(self, user: str) -> AirflowClient:
+        """The API as one of the users sees it."""
+        return AirflowClient(self.url, user, self.passwords[user])
 
     def check(self) -> None:
         """Raise `StackError` when a component has ended meanwhile."""
@@ -148,8 +156,9 @@ class AirflowStack:
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         port = self._port or _free_port()
-        self.password = settings.password(self.home)
-        settings.write_config(self.home, port=port, parallelism=self._parallelism)
+        self.passwords = {name: settings.password(self.home, name) for name in (self.user, *self._users)}
+        self.password = self.passwords[self.user]
+        settings.write_config(self.home, port=port, parallelism=self._parallelism, users=self._users)
         settings.link_dags(self._dags, self.home)
         environ = settings.environment(self._inherited, self.home, python_path=self._python_path)
         self._migrate(environ)
