@@ -1,5 +1,6 @@
 # Everything that a person or CI calls. `make help` lists it.
 NEWEST := 3.3.2
+OLDER := 3.1.8 2.11.2 lowest
 AIRFLOW ?= $(NEWEST)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv$(if $(filter-out $(NEWEST),$(AIRFLOW)),-$(AIRFLOW))
@@ -27,7 +28,7 @@ space := $(subst ,, )
 comma := ,
 NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
 
-.PHONY: help setup demo up test lint unit slow bench-publish bench-triggerer bench-fleet lock clean
+.PHONY: help setup docs demo up pictures test test-all suite test-distributed lint unit slow bench-publish bench-triggerer bench-fleet proof fuzz lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,8 +53,29 @@ endif
 up: setup  ## the sandbox and Airflow's own web UI, until Ctrl-C
 	@$(call SANDBOX,$(STATE)) demo.up --home $(STATE)/airflow
 
+pictures: setup  ## take the guides' pictures anew: a real run, in a real browser (Debian's package chromium)
+	@rm -rf $(STATE)/pictures
+	@$(call SANDBOX,$(STATE)/pictures) screenshots.take --home $(STATE)/pictures/home
+
 test: setup lint  ## lint, types, and the whole test suite (JOBS=1: one test at a time)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not distributed"
+
+suite: setup  ## the tests of one Airflow: make suite AIRFLOW=2.11.2 (3.1.8, or lowest: the lowest versions of everything)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not distributed"
+
+test-all:  ## make test, and the suite of every older Airflow, one after the other; a line for each at the end
+	@mkdir -p $(STATE); rm -f $(STATE)/test-all.txt; failed=; \
+	for version in $(NEWEST) $(OLDER); do \
+		$(MAKE) --no-print-directory AIRFLOW=$$version $$([ $$version = $(NEWEST) ] && echo test || echo suite) \
+			>$(STATE)/test-$$version.log 2>&1 && verdict=passed || { verdict=FAILED; failed=1; }; \
+		line="$$version $$verdict: $$(grep '^Airflow .* need another Airflow$$' $(STATE)/test-$$version.log | tail -1)"; \
+		echo "$$line (all of it: $(STATE)/test-$$version.log)" | tee -a $(STATE)/test-all.txt; \
+		[ $$verdict = passed ] || tail -40 $(STATE)/test-$$version.log; \
+	done; \
+	echo; cat $(STATE)/test-all.txt; [ -z "$$failed" ]
+
+test-distributed: setup  ## rollouts on CeleryExecutor, Redis, PostgreSQL, whose workers are killed: some minutes
+	$(BIN)/python -m pytest tests/distributed
 
 lint: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -70,8 +92,15 @@ bench-publish: setup  ## what publishing costs, beside twine and uv
 bench-triggerer: setup  ## what a thousand waits cost a triggerer, beside the google provider
 	$(BIN)/python -m bench.triggerer
 
-bench-fleet: setup  ## what a plan of a thousand environments costs, and how many updates a rollout sends
+bench-fleet: setup  ## what a plan and the updates of a large fleet cost, then a staged rollout in a real Airflow
 	$(BIN)/python -m bench.fleet
+	$(BIN)/python -m bench.staged
+
+proof: setup  ## crash at every call, fault at every call: the whole table (SHARE=10: every tenth call)
+	$(BIN)/python -W ignore -m proof.points --share $(or $(SHARE),1) --jobs $(JOBS) --json proof.json
+
+fuzz: setup  ## properties of all that is read, with new inputs each time (MINUTES=60)
+	$(BIN)/python -m proof.fuzz --minutes $(or $(MINUTES),60)
 
 lock: setup  ## pin the dependencies anew, for every supported Airflow
 	@for version in $(patsubst requirements/airflow-%.in,%,$(wildcard requirements/*.in)); do \
@@ -83,6 +112,10 @@ lock: setup  ## pin the dependencies anew, for every supported Airflow
 			$$([ $$version = lowest ] && echo --resolution lowest-direct) \
 			pyproject.toml requirements/airflow-$$version.in -o requirements/airflow-$$version.txt || exit 1; \
 	done
+
+docs: setup  ## the guides and the API reference as pages, in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet \
+		--doctree-dir docs/_build/doctrees docs docs/_build/html
 
 clean:  ## delete the demo's state
 	rm -rf $(STATE)

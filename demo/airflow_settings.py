@@ -47,16 +47,25 @@ def password(home: Path, user: str = USER) -> str:
     return known[user]
 
 
-def write_config(home: Path, *, port: int, parallelism: int, users: Mapping[str, str] | None = None) -> None:
+def write_config(
+    home: Path,
+    *,
+    port: int,
+    parallelism: int,
+    users: Mapping[str, str] | None = None,
+    more: Mapping[str, Mapping[str, str]] | None = None,
+) -> None:
     """Write ``airflow.cfg`` for this start; secrets of an earlier start are kept.
 
-    ``users`` may log in besides the admin: name → role (viewer, user, op, admin).
+    ``users`` may log in besides the admin: name → role (viewer, user, op, admin). ``more``: options, by section, that
+    are set as well.
     """
     file = home / "airflow.cfg"
     known = ConfigParser(interpolation=None)
     known.read(file, encoding="utf-8")
     config = ConfigParser(interpolation=None)
     config.read_dict(_sections(home, port=port, parallelism=parallelism))
+    config.read_dict(_escaped(more or {}))
     logins = {USER: "admin", **(users or {})}
     config.set("core", "simple_auth_manager_users", ",".join(f"{name}:{role}" for name, role in logins.items()))
     for section, option, value in (
@@ -65,6 +74,18 @@ def write_config(home: Path, *, port: int, parallelism: int, users: Mapping[str,
         ("api_auth", "jwt_secret", secrets.token_urlsafe(48)),
     ):
         config.set(section, option, known.get(section, option, fallback=value))
+    _save(config, file)
+
+
+def write_config_apart(home: Path, source: Path) -> None:
+    """Write the ``airflow.cfg`` of a component with a working folder of its own: `source`'s, with other folders."""
+    config = ConfigParser(interpolation=None)
+    config.read(source / "airflow.cfg", encoding="utf-8")
+    config.read_dict(_escaped(_folders(home)))
+    _save(config, home / "airflow.cfg")
+
+
+def _save(config: ConfigParser, file: Path) -> None:
     draft = _Text()
     config.write(draft)
     write_private(file, "".join(draft))
@@ -81,7 +102,6 @@ def _sections(home: Path, *, port: int, parallelism: int) -> dict[str, dict[str,
     url = f"http://127.0.0.1:{port}"
     sections: dict[str, dict[str, str]] = {
         "core": {
-            "dags_folder": str(home / "dags"),
             "executor": "LocalExecutor",
             "parallelism": str(parallelism),
             "load_examples": "False",
@@ -94,7 +114,6 @@ def _sections(home: Path, *, port: int, parallelism: int) -> dict[str, dict[str,
         },
         "api": {"host": "127.0.0.1", "port": str(port), "base_url": url, "workers": "1", "expose_config": "False"},
         "api_auth": {},
-        "logging": {"base_log_folder": str(home / "logs")},
         "dag_processor": {
             "parsing_processes": "1",
             "refresh_interval": "30",  # a new DAG file is seen after half a minute, not after five
@@ -103,7 +122,18 @@ def _sections(home: Path, *, port: int, parallelism: int) -> dict[str, dict[str,
         },
         "usage_data_collection": {"enabled": "False"},
     }
-    # Airflow interpolates: a percent sign in a path must be doubled.
+    for name, part in _folders(home).items():
+        sections.setdefault(name, {}).update(part)
+    return _escaped(sections)
+
+
+def _folders(home: Path) -> dict[str, dict[str, str]]:
+    """Where a component reads DAG files and writes the logs of tasks."""
+    return {"core": {"dags_folder": str(home / "dags")}, "logging": {"base_log_folder": str(home / "logs")}}
+
+
+def _escaped(sections: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """As a file has them: Airflow interpolates, so a percent sign must be doubled."""
     return {name: {key: text.replace("%", "%%") for key, text in part.items()} for name, part in sections.items()}
 
 

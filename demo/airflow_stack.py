@@ -81,6 +81,7 @@ class AirflowStack:
         self._timeout = timeout
         self._say = say
         self._components: list[processes.Component] = []
+        self._services: list[processes.Component] = []  # what Airflow itself needs: ended after it
         self._keeper: processes.Keeper | None = None
         self._lock: IO[str] | None = None
         self._started = datetime.now(timezone.utc)
@@ -113,7 +114,7 @@ class AirflowStack:
 
     def check(self) -> None:
         """Raise `StackError` when a component has ended meanwhile."""
-        for component in self._components:
+        for component in (*self._services, *self._components):
             if component.exit_status is not None:
                 raise StackError(
                     f"Airflow's {component.name} ended with exit status {component.exit_status}."
@@ -147,7 +148,7 @@ class AirflowStack:
 
     @property
     def _sessions(self) -> list[int]:
-        return [component.session for component in self._components]
+        return [component.session for component in (*self._components, *self._services)]
 
     def _start(self) -> None:
         if settings.airflow_version() < (3, 1):
@@ -155,24 +156,43 @@ class AirflowStack:
             raise StackError(f"The demo's local Airflow needs Airflow 3.1 or newer; this environment has {found}.")
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
-        port = self._port or _free_port()
+        port = self._port or free_port()
         self.passwords = {name: settings.password(self.home, name) for name in (self.user, *self._users)}
         self.password = self.passwords[self.user]
-        settings.write_config(self.home, port=port, parallelism=self._parallelism, users=self._users)
+        self._keeper = processes.Keeper()
+        self._configure(port)
         settings.link_dags(self._dags, self.home)
-        environ = settings.environment(self._inherited, self.home, python_path=self._python_path)
-        self._migrate(environ)
+        self._migrate(self._environ(self.home))
         self.client = AirflowClient(f"http://127.0.0.1:{port}", self.user, self.password)
         self._started = datetime.now(timezone.utc)
-        self._say("starting Airflow: " + ", ".join(COMPONENTS))
-        self._keeper = processes.Keeper()
-        for name, arguments in COMPONENTS.items():
-            log_file = self.home / f"{name}.log"
-            log_file.write_bytes(b"")
-            component = processes.Component(name, _airflow(*arguments), environ=environ, log_file=log_file)
-            self._components.append(component)
-            self._keeper.watch(component.session)
+        self._begin_components()
         self._wait_until_healthy()
+
+    def _configure(self, port: int) -> None:
+        """Write the configuration; a stack with services of its own starts them here."""
+        settings.write_config(self.home, port=port, parallelism=self._parallelism, users=self._users)
+
+    def _environ(self, home: Path) -> dict[str, str]:
+        """The environment of a component whose AIRFLOW_HOME this is."""
+        return settings.environment(self._inherited, home, python_path=self._python_path)
+
+    def _begin_components(self) -> None:
+        self._say("starting Airflow: " + ", ".join(COMPONENTS))
+        for name, arguments in COMPONENTS.items():
+            self._begin(name, arguments)
+
+    def _begin(self, name: str, arguments: Sequence[str]) -> None:
+        """Start one component, and have it ended with us."""
+        log_file = self.home / f"{name}.log"
+        log_file.write_bytes(b"")
+        environ = self._environ(self.home)
+        component = processes.Component(name, airflow_command(*arguments), environ=environ, log_file=log_file)
+        self._components.append(component)
+        self._watch(component)
+
+    def _watch(self, component: processes.Component) -> None:
+        assert self._keeper is not None, "it is there from the start to the end"
+        self._keeper.watch(component.session)
 
     def _take_lock(self) -> None:
         """Refuse a second stack in the folder: both would work on one database, with different ports."""
@@ -198,20 +218,24 @@ class AirflowStack:
         if database.exists() and marker.exists() and marker.read_text(encoding="utf-8") == wanted:
             return
         self._say("creating Airflow's database" if not database.exists() else "upgrading Airflow's database")
+        self._run_migration(environ)
+        with sqlite3.connect(database) as connection:
+            connection.execute("pragma journal_mode=wal")  # readers then do not wait for the writer; kept in the file
+        connection.close()
+        marker.write_text(wanted, encoding="utf-8")
+
+    def _run_migration(self, environ: Mapping[str, str]) -> None:
         log_file = self.home / "db-migrate.log"
         log_file.write_bytes(b"")
         # A component like the others, so that it ends with us when we are interrupted.
-        migration = processes.Component("db migrate", _airflow("db", "migrate"), environ=environ, log_file=log_file)
+        command = airflow_command("db", "migrate")
+        migration = processes.Component("db migrate", command, environ=environ, log_file=log_file)
         self._components = [migration]
         status = migration.wait(self._timeout)
         if status != 0:
             how = f"did not end within {self._timeout:.0f} s" if status is None else f"ended with exit status {status}"
             raise StackError(f"'airflow db migrate' {how}. {_quote(log_file, migration.last_lines())}")
         self._components = []
-        with sqlite3.connect(database) as connection:
-            connection.execute("pragma journal_mode=wal")  # readers then do not wait for the writer; kept in the file
-        connection.close()
-        marker.write_text(wanted, encoding="utf-8")
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + self._timeout
@@ -245,10 +269,11 @@ class AirflowStack:
     def _end(self) -> None:
         """End everything, undisturbed by further signals: an impatient second Ctrl-C must not leave orphans."""
         with signals_held():
-            processes.end(self._sessions, grace=END_GRACE)
-            for component in self._components:
-                component.wait(5)
-            self._components = []
+            for components in (self._components, self._services):
+                processes.end([component.session for component in components], grace=END_GRACE)
+                for component in components:
+                    component.wait(5)
+            self._components, self._services = [], []
             if self._keeper is not None:
                 self._keeper.release()
                 self._keeper = None
@@ -257,12 +282,13 @@ class AirflowStack:
                 self._lock = None
 
 
-def _airflow(*arguments: str) -> list[str]:
+def airflow_command(*arguments: str) -> list[str]:
     """The command line of an Airflow command in this very Python, whatever `airflow` on PATH is."""
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

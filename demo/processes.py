@@ -41,9 +41,17 @@ class Socket:
 
 
 class Component:
-    """A process in a session of its own; what it prints goes to a log file."""
+    """A process in a session of its own, in `folder` (ours when None); what it prints goes to a log file."""
 
-    def __init__(self, name: str, command: Sequence[str], *, environ: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log_file: Path,
+        folder: Path | None = None,
+    ) -> None:
         self.name = name
         self.log_file = log_file
         with log_file.open("ab") as log:
@@ -53,6 +61,7 @@ class Component:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(environ),
+                cwd=folder,
                 start_new_session=True,
             )
 
@@ -128,6 +137,14 @@ def end(sessions: Sequence[int], *, grace: float) -> None:
     while (left := members(sessions)) and time.monotonic() < deadline:
         _signal(left, signal.SIGKILL)
         time.sleep(0.05)
+
+
+def kill(session: int) -> None:
+    """End a session as a machine's death does: KILL to all of it at once, until nothing is left."""
+    deadline = time.monotonic() + 5
+    while (left := members([session])) and time.monotonic() < deadline:
+        _signal(left, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def _signal(living: Iterable[psutil.Process], number: signal.Signals) -> None:
