@@ -10,7 +10,8 @@
     │   ├── FileChangedError          a file that changed between its check and the end of its upload
     │   ├── InvalidPipConfError       a pip.conf that pip itself cannot read
     │   ├── InvalidKeyError           what is no service account's key file
-    │   └── InvalidFleetError         a fleet file, with the lines at fault
+    │   ├── InvalidFleetError         a fleet file, with the lines at fault
+    │   └── NotAllowedError           what the lists of the DAG's author do not allow
     ├── BuildFailedError          a source tree that did not become a wheel
     ├── RegistryError
     │   ├── RepositoryMismatchError   a repository of another format or mode
@@ -35,6 +36,7 @@
     ├── InterruptedWaitError      the task was killed while it waited
     ├── NoClientError             the connection yields no Google client
     ├── ChangedSincePlanError     what a rollout's plan was computed from is not there any more
+    ├── NotApprovedError          a plan that nobody has approved yet, or that was refused
     ├── RolloutFailedError        a rollout, or a stage of it, did not come to what was planned
     └── EnvironmentDagError       a DAG in the environment did not run, or failed
 
@@ -139,6 +141,20 @@ class InvalidFleetError(InvalidInputError):
             f"{source} does not describe a fleet:\n" + "\n".join(f"  - {problem}" for problem in self.problems),
             resource=source,
             remedy="correct the file; its form is described by fleet.schema.json in this package",
+        )
+
+
+class NotAllowedError(InvalidInputError):
+    """A request for something that the lists of the DAG's author do not have. Nothing was changed. Every one is named.
+
+    `problems`: one sentence for each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "this is not allowed here:\n" + "\n".join(f"  - {problem}" for problem in problems),
+            remedy="ask for what is on the lists, or have the DAG's author change them",
         )
 
 
@@ -431,6 +447,24 @@ class InterruptedWaitError(GarProviderError):
 
 class ChangedSincePlanError(GarProviderError):
     """An environment, or a published file, is not what the rollout's plan was computed from. Nothing was changed."""
+
+
+class NotApprovedError(GarProviderError):
+    """A rollout of stages that need approval was not approved. Nothing was changed in them.
+
+    `stages`: which; `digest`: what to give as `approved_plan`, once the plan was looked at; None where that is no way.
+    """
+
+    def __init__(self, stages: Sequence[str], digest: str | None = None, *, why: str | None = None) -> None:
+        self.stages = tuple(stages)
+        self.digest = digest
+        names = ", ".join(stages)
+        super().__init__(
+            f"stage {names} is not approved{f': {why}' if why else ''}",
+            remedy=f"look at the plan above; to apply exactly it, start a run with approved_plan={digest}"
+            if digest
+            else "start a new run: it goes on with what is left, and asks again",
+        )
 
 
 class RolloutFailedError(GarProviderError):

@@ -49,22 +49,22 @@ class Fleet(_Fleet):
         read = read_fleet(text, str(path))
         return cls(read.state, read.stages, read.identity, read.packages, read.freezes, read.holds)
 
-    def params(self) -> dict[str, Param]:
+    def params(self, *, default: Sequence[str] = ()) -> dict[str, Param]:
         """A field `environments` for the trigger form: a choice among the environments that the fleet names.
 
-        Nothing chosen means all, those included that are found by label.
+        Nothing chosen means all, those included that are found by label, and then the field is null: a template says
+        `{{ params.environments or '' }}`. `default`: what is chosen at first.
         """
         names = [member.name.name for stage in self.stages for member in stage.members]
         return {
             "environments": Param(
-                [],
-                type="array",
+                list(default),
+                type=["array", "null"],  # else the form would not let it be emptied
                 items={"type": "string", "enum": names},
                 examples=names,
                 uniqueItems=True,
                 title="Environments",
                 description_md="Which environments are rolled out; none chosen: the whole fleet.",
-                section="Rollout",
             )
         }
 
@@ -80,9 +80,13 @@ def roll_out(
     strategy: str = "one",
     minimum_age: float = 0,
     changed: str = "refuse",
+    allowed_prefixes: str | Sequence[str] | None = None,
     approve_before: str | Sequence[str] | None = None,
+    approval: bool | str | Sequence[str] = True,
     approval_timeout: timedelta = timedelta(hours=24),
     approvers: Sequence[str] | None = None,
+    self_approval: bool = True,
+    approved_plan: str | None = None,
     on_failure: str = "stop",
     drain: float = 0,
     drain_action: str = "go",
@@ -114,9 +118,16 @@ def roll_out(
     :param minimum_age: seconds since its publication before a version is chosen for a range or a bare name; with
         newest_each, a younger one that is declared already stays.
     :param changed: an environment that changed since the plan: refuse, or replan.
-    :param approve_before: stages that somebody has to approve (Airflow 3.1 and later).
+    :param allowed_prefixes: prefixes, one of which every name in `requirements` and `absent` must have: no form can
+        change them.
+    :param approve_before: stages that somebody has to approve. Before Airflow 3.1, which can ask nobody, a run that
+        changes one of them needs an `approved_plan`.
+    :param approval: before which of those stages somebody is really asked: True for all, their names, or `none`; a
+        template, such as a form's choice. Whoever may trigger the DAG then chooses.
     :param approval_timeout: no answer within it is a refusal.
     :param approvers: ids of the users who may approve; not given: whoever may.
+    :param self_approval: whether who triggered the run may approve it.
+    :param approved_plan: the `content_digest` that a dry run has shown: exactly that plan is applied, or none.
     :param on_failure: stop, or roll_back: what was done is undone, the last environment first.
     :param drain: seconds to wait for running tasks in each environment; `drain_action` is what comes then.
     :param preflight: True, False, or "resolve"; `skip_checks` names checks to leave out, `import_errors` that of the
@@ -135,12 +146,17 @@ def roll_out(
         fleet.stage(name)
     if on_failure not in ON_FAILURE:
         raise InvalidInputError(f"on_failure is one of {', '.join(ON_FAILURE)}, not {on_failure!r}")
-    if approved and approval_operator() is None:
-        raise InvalidInputError(
-            "approve_before needs Airflow 3.1 or later",
-            remedy="before that, roll out the stages with two DAGs, and trigger the second one when you approve",
-        )
     shared = _shared(fleet, max(2, retries))
+    asks = bool(approved) and approval_operator() is not None
+    question: dict[str, Any] = {
+        "approve_before": approved,
+        "approval": approval,
+        "self_approval": self_approval,
+        "response_timeout": approval_timeout,
+        "assigned_users": [{"id": user, "name": user} for user in approvers] if approvers else None,
+        "planned_only": dry_run,
+        **shared,
+    }
     waits: dict[str, Any] = {"timeout": timeout, "poll_interval": poll_interval}
     unit: dict[str, Any] = {
         "changed": changed,
@@ -163,13 +179,18 @@ def roll_out(
             environments=environments,
             strategy=strategy,
             minimum_age=minimum_age,
+            allowed_prefixes=allowed_prefixes,
+            approved_plan=approved_plan,
+            approve_before=[] if asks else approved,
+            approval=approval,
+            planned_only=dry_run,
             **shared,
         )
         before: Any = plan
         for stage in fleet.stages:
             with TaskGroup(group_id=stage.name):
-                if stage.name in approved:
-                    before = before >> _approval(plan, stage, approval_timeout, approvers)
+                if stage.name in approved and asks:
+                    before = before >> _approval(stage, question)
                 before = _stage(plan, stage, before, dry_run, unit, shared)
         ends = [before, *([_undo(shared, waits, before)] if on_failure == "roll_back" else [])]
         last: dict[str, Any] = {"planned_only": dry_run, "trigger_rule": "all_done", **shared}
@@ -246,13 +267,8 @@ def _undo(shared: dict[str, Any], waits: dict[str, Any], after: Any) -> Any:
     return undone
 
 
-def _approval(plan: Any, stage: Stage, timeout: timedelta, approvers: Sequence[str] | None) -> Any:
-    """Airflow's own approval, with the plan in its body; no answer in time is a refusal."""
-    return approval_operator()(
-        task_id="approval",
-        subject=f"Roll out to stage {stage.name}?",
-        body=f"{{{{ ti.xcom_pull(task_ids='{plan.task_id}')['table'] }}}}",
-        defaults="Reject",
-        response_timeout=timeout,
-        assigned_users=[{"id": user, "name": user} for user in approvers] if approvers else None,
-    )
+def _approval(stage: Stage, question: dict[str, Any]) -> Any:
+    """Airflow's own approval; imported only where it is wanted, because a DAG file pays for it."""
+    from airflow_gar_provider.operators.approve_stage import ApproveStageOperator  # noqa: PLC0415
+
+    return ApproveStageOperator(task_id="approval", stage=stage.name, **question)

@@ -173,12 +173,18 @@ class AirflowClient:
         request = urllib.request.Request(  # noqa: S310 - the URL is our own http://127.0.0.1
             self.url + path, data=data, headers=headers, method=method
         )
-        try:
-            with self._opener.open(request, timeout=self._timeout) as answer:
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                raise AirflowApiError(error.code, method, path, _detail(error.read())) from None
+        tries = 3 if method == "GET" else 1  # on a busy machine an answer may take longer than we wait
+        for left in reversed(range(tries)):
+            try:
+                with self._opener.open(request, timeout=self._timeout) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                with error:
+                    raise AirflowApiError(error.code, method, path, _detail(error.read())) from None
+            except TimeoutError:
+                if not left:
+                    raise AirflowApiError(0, method, path, f"no answer within {self._timeout:.0f} s") from None
+        raise AssertionError("unreachable: the last try returns or raises")
 
 
 def _run(dag_id: str, run_id: str) -> str:

@@ -46,6 +46,8 @@ class Failure:
     """The exception's type and message."""
     logs: tuple[str, ...]
     """The files with the whole log."""
+    operator: str = ""
+    """The class name."""
 
 
 @dataclass
@@ -57,9 +59,10 @@ class Road:
     results: list[tuple[str, str | None, Any]] = field(default_factory=list)
     """(task id, label, result) of each task that succeeded, in the order of their ends, mapped ones together."""
     failures: list[Failure] = field(default_factory=list)
-    """The tasks that failed."""
+    """The tasks that failed; those that only repeat it are left out."""
     report: list[dict[str, Any]] = field(default_factory=list)
-    """The rows that the task `report` returned; none when it did not run."""
+    """The rows that the task `report` returned, each with the `distance_km` that its environment computed, if it did;
+    none when it did not run."""
 
 
 class Follower:
@@ -99,6 +102,9 @@ class Follower:
             tasks = self._runs.task_instances(dag_id, run_id)
             for task in sorted(tasks, key=lambda task: task.moment):
                 if task.key not in self._states or self._states[task.key] != task.state:
+                    if task.state == "running" and words.label(task, tasks) == str(task.map_index):
+                        self._began.setdefault(task.key, self._clock())
+                        continue  # what it is about is known in a moment, or with its result
                     self._tell(dag_id, run_id, task, tasks)
                     self._states[task.key] = task.state
             if state in {"success", "failed"}:
@@ -130,14 +136,18 @@ class Follower:
         order = {task_id: place for place, (task_id, _) in reversed(list(enumerate(self._results)))}
         for key, result in sorted(self._results.items(), key=lambda item: (order[item[0][0]], item[0][1])):
             road.results.append((key[0], words.label(by_key[key], tasks), result))
-            if key[0].rpartition(".")[2] == "report" and isinstance(result, list):
-                road.report = result
+        distances = {place: found for _, place, result in road.results if (found := words.distance(result)) is not None}
+        told = [result for key, result in self._results.items() if key[0].rpartition(".")[2] == "report"]
+        rows = [row for result in told if isinstance(result, dict) for row in result.get("rows", [])]
+        road.report = [{**row, "distance_km": distances.get(words.last_part(row["environment"]))} for row in rows]
         for task in sorted(tasks, key=lambda task: task.moment):  # what failed first is the cause of what followed
             if task.state == "failed":
                 events = self._runs.log(dag_id, run_id, task)
                 logs = tuple(_near(file) for file in words.log_files(events))
                 name = words.name(task, words.label(task, tasks))
-                road.failures.append(Failure(name, words.error_text(events), logs))
+                road.failures.append(Failure(name, words.error_text(events), logs, task.operator))
+        causes = [failure for failure in road.failures if failure.operator not in words.CONSEQUENCES]
+        road.failures = causes or road.failures
         return road
 
     def _heartbeat(self, tasks: list[TaskInstance]) -> str:

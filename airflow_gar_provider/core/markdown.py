@@ -22,13 +22,20 @@ def code(text: object, *, limit: int = 200) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; its cells are Markdown already (see `code`)."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    """A Markdown table; its cells are Markdown already (see `code`). A column with nothing in it is left out.
+
+    Columns but the last one are padded: a task's log, which is where a report is read, shows the source as it is.
+    """
+    lines = [head, *rows]
+    filled = [column for column in zip(*lines, strict=True) if len(lines) == 1 or any(column[1:])]
+    widths = [*(max(3, *map(len, column)) for column in filled[:-1]), 3]
+    padded = [[cell.ljust(width) for cell in column] for column, width in zip(filled, widths, strict=True)]
+    shown = [f"| {' | '.join(cells)} |" for cells in zip(*padded, strict=True)]
+    return "\n".join([shown[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *shown[1:]])
 
 
 def link(text: str, url: str | None) -> str:
-    """A link that we make ourselves; plain text without a URL. The URL must be https and have no space or bracket."""
-    if url and re.fullmatch(r"https://[^\s()<>\[\]`|]+", url):
+    """A link to Google's console, with a text of ours; the text alone for any other URL, or without one."""
+    if url and re.fullmatch(r"https://console\.cloud\.google\.com/[^\s()<>\[\]`|]*", url):
         return f"[{text}]({url})"
     return text

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ OUTLOOKS = ("change", "nothing", "held", "frozen", "blocked")
 FORMAT = 1
 """Of the plan's JSON; a plan of another format is not applied."""
 _POLICY = ("name", "max_parallel", "max_failures", "soak", "max_dag_failure_rate")
+_SCALARS = ("repository", "strategy")
 _ROWS = 100
 """Environments that the Markdown table shows: Airflow's UI renders it in the browser."""
 
@@ -46,6 +47,12 @@ def _told(change: Change) -> str:
     if change.action in ("held", "blocked"):
         return f"{code(change.package)} {change.action}: {code(change.why or '')}"
     return f"{code(change.package)} {code(change.before or 'absent')} → {code(change.after or 'absent')}"
+
+
+def _told_all(item: Item) -> str:
+    """All that happens in an environment; Airflow's UI drops HTML, so there is no line break in a cell."""
+    told = [_told(change) for change in item.changes if change.action != "nothing"]
+    return "; ".join([*told, *(["pip.conf"] if item.pip_conf and item.outlook == "change" else [])])
 
 
 @dataclass(frozen=True)
@@ -166,16 +173,20 @@ class Plan:
         counted = Counter(item.outlook for item in self.items)
         return {outlook: counted[outlook] for outlook in OUTLOOKS if counted[outlook]}
 
-    def markdown(self) -> str:
-        """A table of all environments and what changes in them, for people; the changes come first."""
-        rows = sorted(self.items, key=lambda item: item.outlook == "nothing")
+    def markdown(self, stages: Iterable[str] | None = None) -> str:
+        """A table of environments and what changes in them, for people; the changes come first.
+
+        `stages`: only those of these stages; not given: all.
+        """
+        wanted = None if stages is None else set(stages)
+        items = [item for item in self.items if wanted is None or item.stage in wanted]
+        rows = sorted(items, key=lambda item: item.outlook == "nothing")
         told = [
             [
                 code(item.environment.name),
                 code(item.stage),
                 item.outlook,
-                "<br>".join(_told(change) for change in item.changes if change.action != "nothing")
-                + ("<br>pip.conf" if item.pip_conf and item.outlook == "change" else ""),
+                _told_all(item),
                 code(item.why or ""),
             ]
             for item in rows[:_ROWS]
@@ -186,10 +197,12 @@ class Plan:
 
     def dumps(self) -> str:
         """The plan as JSON text; the same plan is the same text."""
-        value = {
-            "format": FORMAT,
-            "run": self.run,
-            "made": self.made,
+        value = {"format": FORMAT, "run": self.run, "made": self.made, **self._content()}
+        return json.dumps(value, indent=1, sort_keys=True)
+
+    def _content(self) -> dict[str, Any]:
+        """All but whose plan it is, and when it was made."""
+        return {
             "repository": self.repository,
             "strategy": self.strategy,
             "stages": [{key: getattr(stage, key) for key in _POLICY} for stage in self.stages],
@@ -197,12 +210,38 @@ class Plan:
             "wheels": dict(sorted(self.wheels.items())),
             "items": [item.to_json() for item in self.items],
         }
-        return json.dumps(value, indent=1, sort_keys=True)
 
     @property
     def digest(self) -> str:
         """SHA-256 of `dumps`: what is applied is what was reviewed."""
         return hashlib.sha256(self.dumps().encode()).hexdigest()
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of what the plan would do, to what, and how carefully: two runs that would do the same have the same.
+
+        A dry run shows it, and a later run that is given it applies that plan or none.
+        """
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
+    def differences(self, reviewed: Plan) -> list[str]:
+        """What is not as in a plan that was reviewed before, a sentence for each."""
+        before, now = reviewed._content(), self._content()
+        lines = [f"{key} is {now[key]!r}, it was {before[key]!r}" for key in _SCALARS if now[key] != before[key]]
+        lines += [f"the fleet's {key} have changed" for key in ("stages", "freezes") if now[key] != before[key]]
+        lines += [
+            f"{file}: SHA-256 {self.wheels.get(file, 'not there')}, it was {reviewed.wheels.get(file, 'not there')}"
+            for file in sorted({*self.wheels, *reviewed.wheels})
+            if self.wheels.get(file) != reviewed.wheels.get(file)
+        ]
+        were = {item.environment: item for item in reviewed.items}
+        are = {item.environment: item for item in self.items}
+        lines += [f"{name.name} is not in the reviewed plan" for name in are if name not in were]
+        lines += [f"{name.name} is not in this plan" for name in were if name not in are]
+        lines += [
+            f"{name.name}: {_compared(were[name], are[name])}" for name in are if _differs(were.get(name), are[name])
+        ]
+        return lines
 
     @classmethod
     def loads(cls, text: str) -> Plan:
@@ -221,8 +260,26 @@ class Plan:
                 items=tuple(Item.from_json(item) for item in value["items"]),
                 wheels=dict(value["wheels"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidInputError(f"this is not a rollout's plan: {error!r}") from error
+
+
+def _differs(was: Item | None, now: Item) -> bool:
+    return was is not None and was != now
+
+
+def _compared(was: Item, now: Item) -> str:
+    """How one environment's part of two plans differs, in one line."""
+    if (told := _plainly(now)) != (before := _plainly(was)):
+        return f"{told}, it was: {before}"
+    if was.fingerprint != now.fingerprint:
+        return "its packages or its image have changed since"
+    return "its stage or its identity has changed"
+
+
+def _plainly(item: Item) -> str:
+    changes = [f"{c.package} {c.before or 'absent'} -> {c.after or 'absent'} ({c.action})" for c in item.changes]
+    return "; ".join([item.outlook, *changes, *(["pip.conf"] if item.pip_conf else [])])
 
 
 def fingerprint(environment: Environment) -> str:

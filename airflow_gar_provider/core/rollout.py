@@ -164,12 +164,12 @@ def markdown(rows: Sequence[Row]) -> str:
             f"{code(row.before or 'absent')} → {code(row.after or 'absent')}" if row.package else "",
             row.outcome,
             "" if row.minutes is None else f"{row.minutes:.1f}",
-            link("open", row.link) if row.link else "",
             code(row.cause or ""),
+            link("open", row.link) if row.link else "",
         ]
         for row in ordered[:_ROWS]
     ]
-    head = ["environment", "stage", "package", "before → after", "outcome", "minutes", "link", "cause"]
+    head = ["environment", "stage", "package", "before → after", "outcome", "minutes", "cause", "link"]
     more = len(ordered) - _ROWS
     return table(head, told) + (f"\n\nand {more} more lines" if more > 0 else "")
 

@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_gar_provider.operators.approve_stage import ApproveStageOperator
     from airflow_gar_provider.operators.begin_stage import BeginStageOperator
     from airflow_gar_provider.operators.begin_undo import BeginUndoOperator
     from airflow_gar_provider.operators.build_wheel import BuildWheelOperator
+    from airflow_gar_provider.operators.check_rollout import CheckRolloutOperator
     from airflow_gar_provider.operators.create_repository import CreateRepositoryOperator
     from airflow_gar_provider.operators.deploy_dag import DeployDagOperator
     from airflow_gar_provider.operators.grant_access import GrantRepositoryAccessOperator
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from airflow_gar_provider.operators.run_environment_dag import RunEnvironmentDagOperator
 
 __all__ = [
+    "ApproveStageOperator",
     "BeginStageOperator",
     "BeginUndoOperator",
     "BuildWheelOperator",
+    "CheckRolloutOperator",
     "ComposerPipConfigOperator",
     "CreateRepositoryOperator",
     "DeployDagOperator",
@@ -43,9 +47,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ApproveStageOperator": "approve_stage",
     "BeginStageOperator": "begin_stage",
     "BeginUndoOperator": "begin_undo",
     "BuildWheelOperator": "build_wheel",
+    "CheckRolloutOperator": "check_rollout",
     "ComposerPipConfigOperator": "pip_config",
     "CreateRepositoryOperator": "create_repository",
     "DeployDagOperator": "deploy_dag",

@@ -36,7 +36,7 @@ class BeginStageOperator(RolloutOperator):
         from airflow_gar_provider.steps.plan import own_last
 
         with self.explained(context):
-            state = self.fleet_state()
+            state = self.fleet_state(context)
             plan = state.read_plan()
             if self.digest and plan.digest != self.digest:
                 raise ChangedSincePlanError(

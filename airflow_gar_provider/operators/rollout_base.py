@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_gar_provider.compat import BaseOperatorLink, Context
+from airflow_gar_provider.links.storage import PlanLink
 from airflow_gar_provider.operators.base import GarOperator
 
 if TYPE_CHECKING:
@@ -26,17 +28,21 @@ class RolloutOperator(GarOperator):
     """
 
     template_fields: Sequence[str] = ("state", "rollout", *GarOperator.template_fields)
+    operator_extra_links: Sequence[BaseOperatorLink] = (PlanLink(),)
 
     def __init__(self, *, state: str, rollout: str = THIS_RUN, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.state = state
         self.rollout = rollout
 
-    def fleet_state(self) -> FleetState:
-        """The rollout's objects."""
+    def fleet_state(self, context: Context | None = None) -> FleetState:
+        """The rollout's objects. With a context, the task's page leads to the plan from now on."""
         from airflow_gar_provider.steps.fleet_state import FleetState
 
-        return FleetState(self.cloud().storage, self.state, self.rollout)
+        state = FleetState(self.cloud().storage, self.state, self.rollout)
+        if context is not None:
+            PlanLink().persist_object(context, state.plan_uri)
+        return state
 
     def cloud_of(self, identity: Identity) -> Cloud:
         """Google as an identity of the fleet sees it; what it leaves open is this operator's own."""
@@ -59,6 +65,11 @@ class RolloutOperator(GarOperator):
 def is_true(value: bool | str) -> bool:
     """A flag that a template may have rendered to text."""
     return value is True or str(value).strip().lower() == "true"
+
+
+def requester_of(context: Context) -> str | None:
+    """Who triggered the run, where Airflow says it (3.1 and later); None for a run that nobody triggered by hand."""
+    return getattr(context.get("dag_run"), "triggering_user_name", None)
 
 
 def own_environment() -> EnvironmentName | None:

@@ -29,8 +29,14 @@ class RolloutOutcomeOperator(RolloutOperator):
         from airflow_gar_provider.errors import RolloutFailedError
 
         with self.explained(context):
-            state = self.fleet_state()
-            plan = state.read_plan()
+            state = self.fleet_state(context)
+            plan = state.find_plan()
+            if plan is None:
+                raise RolloutFailedError(
+                    "there is no plan, so nothing was rolled out",
+                    resource=state.plan_uri,
+                    remedy="look at the first task that failed",
+                )
             if is_true(self.planned_only):
                 return "a dry run: nothing was changed"
             wrong = complaints(plan, state.verdicts(), state.judged())

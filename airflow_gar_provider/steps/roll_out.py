@@ -7,7 +7,7 @@ fleet's bucket (`steps.fleet_state`), never in its own memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -48,11 +48,13 @@ def enter(state: FleetState, plan: Plan, item: Item, clock: Clock, *, now: datet
     An environment that an earlier try has begun (`attempt` > 1) is gone on with, whatever the others came to: half an
     update is worse than a whole one. `now`: the time, with an offset, as the wait begins.
     """
+    stage, begun = plan.stage(item.stage), clock.monotonic()
     earlier = state.verdict(item.environment)
     if earlier is not None:
         log.info("%s has ended before: %s", item.environment.name, earlier.outcome)
+        # Of a try that died between its verdict and its place: nobody else would get that place for hours.
+        state.give_back(item.stage, item.environment, stage.max_parallel)
         return earlier
-    stage, begun = plan.stage(item.stage), clock.monotonic()
     while True:
         waited = clock.monotonic() - begun
         moment = datetime.fromtimestamp(now.timestamp() + waited, now.tzinfo)
@@ -101,20 +103,26 @@ def check_unchanged(cloud: Cloud, plan: Plan, item: Item) -> None:
 
 
 def check_wheels(cloud: Cloud, plan: Plan, item: Item) -> None:
-    """Raise ChangedSincePlanError when a planned file has other content, or is gone. It reads the planned packages."""
+    """Raise ChangedSincePlanError when a planned version has other files now. It reads the planned packages.
+
+    A file that has come counts, too: pip prefers a wheel with a narrower tag to the one that was planned.
+    """
     repository = RepositoryName.parse(plan.repository)
     names = {Requirement.parse(text).name for text in item.requirements}
-    hashes = read_registry(cloud, repository, names).hashes
+    found = read_registry(cloud, repository, names).hashes
+    planned = {file: sha256 for file, sha256 in plan.wheels.items() if _package_of(file) in names}
+    versions = {CandidateFile(file).identity for file in planned}
+    now = {file: sha256 for file, sha256 in found.items() if CandidateFile(file).identity in versions}
     wrong = [
-        f"{file}: planned {sha256}, now {hashes.get(file, 'not there')}"
-        for file, sha256 in plan.wheels.items()
-        if _package_of(file) in names and hashes.get(file) != sha256
+        f"{file}: planned {planned.get(file, 'not at all')}, now {now.get(file, 'not there')}"
+        for file in sorted({*planned, *now})
+        if planned.get(file) != now.get(file)
     ]
     if wrong:
         raise ChangedSincePlanError(
             "the registry has other files than the plan:\n" + "\n".join(f"  - {line}" for line in wrong),
             resource=str(repository),
-            remedy="find out who replaced a published version, then start a new rollout",
+            remedy="find out who changed a published version, then start a new rollout",
         )
 
 
@@ -182,14 +190,19 @@ def undo_here(
     why: str,
     timeout: float,
     poll_interval: float,
+    on_wait: Callable[[str], None] = lambda operation: None,
 ) -> dict[str, Any]:
-    """`undo`, waiting in this process; `timeout`: seconds for each operation that is waited for."""
+    """`undo`, waiting in this process; `timeout`: seconds for each operation that is waited for.
+
+    `on_wait` is told each operation before it is waited for.
+    """
     waited: Pending | None = None
     while True:
         found = undo(cloud, environment, rollout, clock, why=why, waited=waited)
         if isinstance(found, dict):
             return found
         if isinstance(found, Pending):
+            on_wait(found.operation)
             wait(cloud, found, clock, timeout=timeout, poll_interval=poll_interval)
             waited = found
 
@@ -223,15 +236,22 @@ def note_undone(state: FleetState, environment: EnvironmentName, why: str) -> No
 def judge(state: FleetState, plan: Plan, stage: str, trouble: Iterable[str] = ()) -> StageVerdict:
     """Whether a stage passed: no more of its environments failed than may, all were begun, and no trouble was seen.
 
-    An environment without a verdict counts as failed: its task died, or was never begun.
+    An environment without a verdict counts as failed: its task died, or was never begun. A stage after one that did not
+    pass does not pass either, with nothing to do as well: what comes after it must not be begun.
     """
-    limits = plan.stage(stage)
+    limits, earlier = plan.stage(stage), {before.name for before in plan.before(stage)}
+    ended_badly = [judged.stage for judged in state.judged() if judged.stage in earlier and not judged.passed]
     by_name = {verdict.environment: verdict for verdict in state.outcomes()}
     outcomes = {item.environment: outcome_of(item, by_name.get(str(item.environment))) for item in plan.of_stage(stage)}
     failed = [name.name for name, outcome in outcomes.items() if outcome in (*BAD, "not_reached")]
     waiting = [name.name for name, outcome in outcomes.items() if outcome == "not_started"]
     problems = list(trouble)
-    if len(failed) > limits.max_failures:
+    refusal = state.approval(stage) if "not_reached" in outcomes.values() else None
+    if ended_badly:
+        problems.append(f"stage {ended_badly[0]} did not pass")
+    elif refusal is not None and not refusal.approved:
+        problems.append(refusal.sentence)
+    elif len(failed) > limits.max_failures:
         problems.append(f"{len(failed)} failed ({_few(failed)}), {limits.max_failures} may")
     elif waiting:
         problems.append(f"{len(waiting)} were not started ({_few(waiting)})")

@@ -43,16 +43,25 @@ def test_no_text_ends_its_span_or_its_row(text: str) -> None:
 
 
 def test_a_table_has_a_row_for_each() -> None:
-    """A head, a rule, a line for each row."""
-    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+    """A head, a rule, a line for each row; in columns, because a log shows it as it is."""
+    assert table(["a", "name"], [["1", "2"], ["one and", "yes"]]) == (
+        "| a       | name |\n|---------|-----|\n| 1       | 2   |\n| one and | yes |"
+    )
 
 
-def test_only_plain_https_links_are_made() -> None:
-    """A URL that could end the link early, or run something, stays text."""
+def test_a_column_with_nothing_in_it_is_left_out() -> None:
+    """It would take the width that the others need; a table without rows keeps its head."""
+    assert table(["a", "why"], [["one", ""], ["two", ""]]) == "| a   |\n|-----|\n| one |\n| two |"
+    assert table(["a", "why"], []) == "| a   | why |\n|-----|-----|"
+
+
+def test_only_links_to_the_console_are_made() -> None:
+    """A URL that could end the link early, run something, or lead somewhere else stays text."""
     assert (
         link("log", "https://console.cloud.google.com/x?project=p")
         == "[log](https://console.cloud.google.com/x?project=p)"
     )
     assert link("log", "javascript:alert(1)") == "log"
     assert link("log", "https://x/)[y](z") == "log"
+    assert link("log", "https://console.cloud.google.com.evil.example/") == "log"
     assert link("log", None) == "log"

@@ -17,6 +17,7 @@ from airflow_gar_provider.core.rollout import (
     report,
 )
 from airflow_gar_provider.errors import InvalidInputError
+from tests.tables import squeezed
 
 DEV, PROD = Stage("dev", max_failures=1), Stage("prod")
 
@@ -87,8 +88,8 @@ def test_the_report_has_everybody() -> None:
         ("e", "not_reached", None, None),
     ]
     lines = markdown(rows).splitlines()
-    assert lines[2].startswith("| `b` | `dev` | `lib` | `==1.0` → `==1.1` | failed | 1.5 | [open](https://")
-    assert lines[-1].startswith("| `c` | `prod` |")
+    assert squeezed(lines[2]).startswith("| `b` | `dev` | `lib` | `==1.0` → `==1.1` | failed | 1.5 |")
+    assert squeezed(lines[-1]).startswith("| `c` | `prod` |")
     assert complaints(plan, verdicts, []) == [
         "b (dev): failed: no access",
         "d (prod): not_started: 1 of stage dev failed",

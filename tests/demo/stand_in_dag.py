@@ -55,10 +55,10 @@ with DAG(
     schedule=None,
     params={
         "source": Param("", type="string"),
-        "package": Param("mypythonlib", type="string"),
-        "version": Param("1.0.0", type="string"),
+        "requirement": Param("mypythonlib==1.0.0", type="string"),
         "environments": Param(["projects/p/locations/l/environments/dev"], type="array"),
         "grant_access": Param(True, type="boolean"),
+        "approval": Param("prod", type="string"),
     },
 ):
 
@@ -84,22 +84,28 @@ with DAG(
         return install.output
 
     @task
-    def report(installed: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def report(installed: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
         assert params
+        package, version = params["requirement"].split("==")
         # Airflow 3.3 hands over a bare value when there is one mapped instance.
-        return [
+        rows = [
             {
-                "environment": result["environment"],
-                "package": params["package"],
-                "before": None if result["outcome"] == "installed" else params["version"],
-                "after": params["version"],
+                "environment": result["environment"].rsplit("/", 1)[1],
+                "package": package,
+                "before": None if result["outcome"] == "installed" else f"=={version}",
+                "after": version if result["outcome"] == "installed" else f"=={version}",
                 "outcome": result["outcome"],
-                "distance_km": 314.4029,
-                "seconds": 12.3,
+                "minutes": 0.2,
             }
             for result in ([installed] if isinstance(installed, dict) else installed)
         ]
+        return {"outcome": "succeeded", "message": f"{len(rows)} environments", "rows": rows}
+
+    @task
+    def run_dag(environment: str) -> dict[str, Any]:
+        return {"outcome": "success", "returned": {"print_distance": {"distance_km": 314.4029}}}
 
     names = environments()
     create_repository() >> names
-    report(roll_out.expand(environment=names))
+    told = report(roll_out.expand(environment=names))
+    told >> run_dag.override(map_index_template="{{ environment }}").expand(environment=names)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo import road, words
+from demo.airflow_client import TaskInstance
 from demo.follow import Follower
 
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ def test_a_run_is_told_from_start_to_table_and_a_second_one_has_nothing_to_do(
     assert "the repository is there now." in told
     assert "installing: waiting for Google (deferred, holds no worker)" in told
     assert "install [prod]" in told
-    assert "dev mypythonlib - 1.0.0 314.4 km 12 prod mypythonlib - 1.0.0 314.4 km 12" in flat(told)
+    rows = "dev mypythonlib - 1.0.0 installed 314.4 km 0.2 prod mypythonlib - 1.0.0 installed 314.4 km 0.2"
+    assert rows in flat(told)
     changed = "Changed: create_repository created; pip_conf written (dev, prod); install installed (dev, prod)."
     assert changed in flat(told)
 
     assert drive(stack, *arguments).all_environments() == 0
     told = capsys.readouterr().out
     assert "the repository is there already." in told
-    assert "dev mypythonlib 1.0.0 1.0.0 314.4 km 12" in flat(told)
+    assert "dev mypythonlib 1.0.0 1.0.0 exists 314.4 km 0.2" in flat(told)
     assert told.endswith(f"{words.NOTHING_TO_DO}\n")
 
 
@@ -72,7 +74,7 @@ def test_the_story_fails_first_for_lack_of_access_and_then_installs(
     first, second = told.split("2. With access")
     assert "PermissionError: robot@example.test lacks roles/artifactregistry.reader" in first
     assert "That is the point of this story" in first
-    assert "story mypythonlib - 1.0.0 314.4 km 12" in flat(second)
+    assert "story mypythonlib - 1.0.0 installed 314.4 km 0.2" in flat(second)
 
 
 @pytest.mark.slow
@@ -130,8 +132,6 @@ class Clock:
 
 
 def test_a_long_wait_has_a_heartbeat_that_says_what_is_going_on() -> None:
-    from demo.airflow_client import TaskInstance
-
     def install(state: str) -> TaskInstance:
         return TaskInstance("roll_out.install", 0, state, 1, "InstallPrivatePackageOperator", "dev", None, "")
 
@@ -173,3 +173,29 @@ def test_a_local_source_is_made_absolute_and_a_uri_stays(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert road._source("lib") == str(tmp_path / "lib")
     assert road._source("gs://bucket/lib.tar.gz") == "gs://bucket/lib.tar.gz"
+
+
+def test_a_failure_is_told_once_and_a_mapped_task_by_its_name() -> None:
+    """What the stage and the outcome repeat is left out; a mapped task waits for its label before it is told."""
+
+    def task(task_id: str, state: str, operator: str, index: int = -1, label: str | None = None) -> TaskInstance:
+        return TaskInstance(task_id, index, state, 1, operator, label, None, "")
+
+    unit, verdict = "roll_out.dev.environment", "roll_out.dev.verdict"
+    polls = [
+        ("running", [task(unit, "running", "RollOutEnvironmentOperator", 0)]),
+        ("running", [task(unit, "running", "RollOutEnvironmentOperator", 0, "dev")]),
+    ]
+    failed = [
+        task(unit, "failed", "RollOutEnvironmentOperator", 0, "dev"),
+        task(verdict, "failed", "StageVerdictSensor"),
+        task("roll_out.report", "success", "ReportRolloutOperator"),
+        task("roll_out.outcome", "failed", "RolloutOutcomeOperator"),
+    ]
+    rows = [{"environment": "dev", "package": "lib", "outcome": "failed"}]
+    runs = FakeRuns([*polls, ("failed", failed)], {("roll_out.report", -1): {"outcome": "failed", "rows": rows}})
+    clock, said = Clock(), list[str]()
+    found = Follower(runs, page=words.Page(), say=said.append, clock=clock, sleep=clock.sleep).follow("dag", "run")
+    assert [failure.name for failure in found.failures] == ["environment [dev]"]
+    assert found.report == [{**rows[0], "distance_km": None}]
+    assert [flat(line) for line in said[:2]] == ["0:01 environment [dev] rolling out", "0:02 environment [dev] FAILED"]

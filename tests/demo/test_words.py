@@ -34,17 +34,20 @@ def row(**fields: Any) -> dict[str, Any]:
         "after": "1.0.0",
         "outcome": "installed",
         "distance_km": 314.4029,
-        "seconds": 61.7,
+        "minutes": 1.04,
     } | fields
 
 
 def test_the_table_aligns_and_shows_a_dash_for_what_is_not_there() -> None:
-    rows = [row(), row(environment="staging", before="0.9", after=None, distance_km=None, seconds=None)]
+    rows = [
+        row(),
+        row(environment="staging", before="==0.9", after=None, outcome="failed", distance_km=None, minutes=None),
+    ]
     assert words.table(rows, PAGE).splitlines() == [
-        "environment  package      before  after  distance  seconds",
-        "-----------  -----------  ------  -----  --------  -------",
-        "dev          mypythonlib  -       1.0.0  314.4 km       62",
-        "staging      mypythonlib  0.9     -             -        -",
+        "environment  package      before  after  outcome    distance  minutes",
+        "-----------  -----------  ------  -----  ---------  --------  -------",
+        "dev          mypythonlib  -       1.0.0  installed  314.4 km      1.0",
+        "staging      mypythonlib  0.9     -      failed            -        -",
     ]
 
 
@@ -90,9 +93,54 @@ def test_a_mapped_task_is_named_by_what_it_is_about() -> None:
 
 
 @pytest.mark.parametrize(
+    ("task_id", "label", "name"),
+    [
+        ("publish", None, "publish"),
+        ("roll_out.plan", None, "plan"),
+        ("roll_out.prod.verdict", None, "prod.verdict"),
+        ("roll_out.prod.environment", "eu-1", "environment [eu-1]"),
+        ("use.run_dag", "dev", "run_dag [dev]"),
+    ],
+)
+def test_a_task_has_a_short_name_that_tells_it_from_others(task_id: str, label: str | None, name: str) -> None:
+    assert words.name(task(task_id), label) == name
+
+
+@pytest.mark.parametrize(
+    ("operator", "result", "told"),
+    [
+        ("StageVerdictSensor", None, ("the stage has passed", "good")),
+        ("RolloutOutcomeOperator", "3 environments are as planned", ("3 environments are as planned", "")),
+        ("PlanRolloutOperator", {"outcome": "plan", "message": "plan of 3"}, ("plan of 3", "")),
+        ("_PythonDecoratedOperator", "build", None),
+        ("BeginStageOperator", [{"environment": "x"}], None),
+    ],
+)
+def test_what_a_task_of_a_rollout_came_to(operator: str, result: Any, told: tuple[str, str] | None) -> None:
+    assert words.state_words(task(state="success", operator=operator), result, resumed=False) == told
+
+
+@pytest.mark.parametrize(
+    ("result", "distance"),
+    [
+        ({"returned": {"print_distance": {"distance_km": 314.4}}}, 314.4),
+        ({"returned": {"other": 1}}, None),
+        ({"returned": None}, None),
+        ({"outcome": "success"}, None),
+        ([1], None),
+    ],
+)
+def test_the_distance_is_what_the_sample_dag_returned(result: Any, distance: float | None) -> None:
+    assert words.distance(result) == distance
+
+
+@pytest.mark.parametrize(
     ("results", "sentence"),
     [
-        ([("publish", None, {"outcome": "exists"}), ("report", None, [row()])], words.NOTHING_TO_DO),
+        (
+            [("publish", None, {"outcome": "exists"}), ("roll_out.report", None, {"outcome": "succeeded"})],
+            words.NOTHING_TO_DO,
+        ),
         ([("build", None, {"outcome": "built"}), ("run", "dev", {"outcome": "success"})], words.NOTHING_TO_DO),
         ([("g.pip_conf", "dev", {"outcome": "written"})], "Changed: pip_conf written (dev)."),
         ([("publish", None, {"outcome": "something new"})], "Changed: publish something new."),

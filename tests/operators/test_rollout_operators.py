@@ -23,6 +23,7 @@ from airflow_gar_provider.operators import (
 from airflow_gar_provider.steps.fleet_state import FleetState
 from tests.conftest import LOCATION, Running
 from tests.operators.conftest import Ti
+from tests.tables import squeezed
 
 ROLLOUT = "dag/run"
 
@@ -106,7 +107,7 @@ def test_a_report_tells_keeps_and_notifies(
     assert told == [result]
     assert result["outcome"] == "failed"
     assert result["complaints"] == ["two (dev): failed: no access", "stage dev: 1 failed (two), 0 may"]
-    assert result["table"].splitlines()[2].startswith("| `two` | `dev` | `lib` |")
+    assert squeezed(result["table"].splitlines()[2]).startswith("| `two` | `dev` | `lib` |")
     bucket, _, name = result["ledger"].removeprefix("gs://").partition("/")
     found = cloud.storage.read(bucket, name)
     assert found is not None

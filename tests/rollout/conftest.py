@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.session import Session
 from airflow_gar_provider.steps.check import check
 from airflow_gar_provider.steps.clock import Clock
+from airflow_gar_provider.steps.point import PIP_CONF
 from airflow_gar_provider.steps.publish import publish
 from airflow_gar_provider.steps.repository import create_repository, grant_access
-from demo.airflow_stack import AirflowStack
 from tests.conftest import LOCATION, Running
 from tests.wheels import make_wheel
 
@@ -29,11 +30,13 @@ CALLER = f"roller@{PROJECT}.iam.gserviceaccount.com"
 REPOSITORY = f"projects/{PROJECT}/locations/{LOCATION}/repositories/python"
 DAG = """
 from datetime import timedelta
-from airflow.sdk import DAG
+from airflow import DAG
+from airflow_gar_provider.deadline import finish_within
 from airflow_gar_provider.rollout import Fleet, roll_out
 
 with DAG({dag_id!r}, schedule=None, params={{"requirements": "acme-lib==1.0"}},
-         default_args={{"retry_delay": timedelta(seconds=2)}}):
+         default_args={{"retry_delay": timedelta(seconds={retry_delay})}},
+         **finish_within(timedelta(seconds={late_after}))):
     roll_out(
         Fleet.from_file("{dag_id}.yaml"),
         repository={repository!r},
@@ -51,10 +54,19 @@ class World:
     sandbox: Running
     cloud: Cloud
     dags: Path
-    stack: AirflowStack | None = None
+    stack: Any = None
+    """AirflowStack, or what stands for it on Airflow 2.11."""
     environments: dict[str, list[str]] = field(default_factory=dict)
 
-    def fleet(self, dag_id: str, stages: list[dict[str, Any]], options: str = "", denied: tuple[str, ...] = ()) -> None:
+    def fleet(
+        self,
+        dag_id: str,
+        stages: list[dict[str, Any]],
+        options: str = "",
+        denied: tuple[str, ...] = (),
+        retry_delay: float = 2,
+        late_after: float = 3600,
+    ) -> None:
         """Environments, a fleet file and a DAG; the environments in `denied` may not read the repository."""
         project = f"fleet-{dag_id.replace('_', '-')}"
         name = f"projects/{project}/locations/{LOCATION}/environments/{{}}".format
@@ -71,7 +83,9 @@ class World:
         named = [{**stage, "environments": [name(text) for text in stage["environments"]]} for stage in stages]
         file = {"state": f"gs://{project}-state/gar", "stages": named}
         (self.dags / f"{dag_id}.yaml").write_text(yaml.safe_dump(file, sort_keys=False))
-        (self.dags / f"{dag_id}.py").write_text(DAG.format(dag_id=dag_id, repository=REPOSITORY, options=options))
+        seconds = {"retry_delay": retry_delay, "late_after": late_after}
+        dag = DAG.format(dag_id=dag_id, repository=REPOSITORY, options=options, **seconds)
+        (self.dags / f"{dag_id}.py").write_text(dag)
         self.environments[dag_id] = texts
 
     def start(self, dag_id: str, **conf: Any) -> Run:
@@ -90,7 +104,26 @@ class World:
         parent = self.environments[dag_id][0].split("/environments/")[0]
         page, _ = self.cloud.composer.operations_page(parent)
         spans = [(o.created, o.ended) for o in page if o.kind == "UPDATE" and o.created and o.ended]
-        return max((sum(a <= begin < b for a, b in spans) for begin, _ in spans), default=0)
+        return most_at_once(spans)
+
+    def under_way(self, run: Run) -> list[tuple[datetime, datetime]]:
+        """For each environment of a run, when it was written to first, and when its verdict was written."""
+        bucket, found = f"fleet-{run.dag_id.replace('_', '-')}-state", []
+        verdicts = [o.name for o in self.cloud.storage.list(bucket, "gar/") if "/verdicts/" in o.name]
+        for text in self.environments[run.dag_id]:
+            environment = self.cloud.composer.get_environment(EnvironmentName.parse(text))
+            [verdict] = [name for name in verdicts if name.endswith(f",{environment.name.name}.json")]
+            begun = self.cloud.storage.written(environment.require_bucket(), PIP_CONF)
+            ended = self.cloud.storage.written(bucket, verdict)
+            assert begun is not None
+            assert ended is not None
+            found.append((begun, ended))
+        return found
+
+
+def most_at_once(spans: list[tuple[datetime, datetime]]) -> int:
+    """How many were under way when the most were."""
+    return max((sum(a <= begin < b for a, b in spans) for begin, _ in spans), default=0)
 
 
 @dataclass
@@ -106,7 +139,7 @@ class Run:
         assert self.world.stack is not None
         return self.world.stack.client
 
-    def wait(self, seconds: float = 300) -> str:
+    def wait(self, seconds: float = 600) -> str:
         """Until it has ended; the state it ended in."""
         deadline = time.monotonic() + seconds
         while (state := self.client.run_state(self.dag_id, self.run_id)) not in ("success", "failed"):
@@ -138,8 +171,9 @@ class Run:
         return dict(self.client.xcom(self.dag_id, self.run_id, ("roll_out.report", -1)))
 
     def outcomes(self) -> dict[str, str]:
-        """Environment -> outcome, of the report."""
-        return {row["environment"]: row["outcome"] for row in self.report()["rows"]}
+        """Environment -> outcome, of the report; without those in which there was nothing to do."""
+        rows = self.report()["rows"]
+        return {row["environment"]: row["outcome"] for row in rows if row["outcome"] != "nothing"}
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +193,7 @@ def world(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         base = tmp_path_factory.mktemp("rollout")
         name = RepositoryName.parse(REPOSITORY)
         create_repository(cloud.artifact_registry, name)
-        for version in ("1.0", "1.1"):
+        for version in ("1.0", "1.1", "1.10"):
             publish(cloud, check([make_wheel(base, "acme_lib", version)]), name, Clock())
         dags = base / "dags"
         dags.mkdir()

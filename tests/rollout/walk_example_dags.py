@@ -1,7 +1,11 @@
-"""The example DAGs, unchanged, in a real Airflow, over the world that their constants name."""
+"""The example DAGs, unchanged, in a real Airflow, over the world that their constants name.
+
+`tests/test_wheel_as_shipped.py` runs it, with the example DAGs of the wheel.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 from google.oauth2.credentials import Credentials
 
+from airflow_gar_provider.compat import approval_operator
 from airflow_gar_provider.core import pip_conf
 from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.repository import RepositoryName
@@ -20,15 +25,18 @@ from airflow_gar_provider.steps.check import check
 from airflow_gar_provider.steps.clock import Clock
 from airflow_gar_provider.steps.publish import publish
 from airflow_gar_provider.steps.repository import create_repository, grant_access
-from demo.airflow_stack import AirflowStack
 from tests.conftest import LOCATION, serving
+from tests.rollout import airflow2
 from tests.rollout.conftest import Run, World
 from tests.wheels import make_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
-CONSUMER = ROOT / "example_dags" / "haversine_distance.py"
+FOLDER = "GAR_EXAMPLE_DAGS"
+"""The environment variable that names the folder of the DAG files; without it, they are those of the sources."""
+EXAMPLES = Path(os.environ.get(FOLDER) or ROOT / "example_dags")
+CONSUMER = EXAMPLES / "haversine_distance.py"
 SOURCE = ROOT / "example_packages" / "mypythonlib" / "src" / "mypythonlib"
 REPOSITORY = f"projects/acme-packages/locations/{LOCATION}/repositories/python"
 BUILDS = "acme-packages/acme-packages-builds"
@@ -37,7 +45,7 @@ NAMES = ("dev", "staging", "prod")
 ENVIRONMENTS = [f"projects/acme-data/locations/{LOCATION}/environments/{name}" for name in NAMES]
 DEV = EnvironmentName.parse(ENVIRONMENTS[0])
 PUBLISH = """
-from airflow.sdk import DAG
+from airflow import DAG
 from airflow_gar_provider.operators import PublishWheelOperator
 
 with DAG("publish", schedule=None):
@@ -75,11 +83,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         grant_access(cloud.artifact_registry, cloud.composer, repository, environment=readers, clock=Clock())
         dags = base / "dags"
         dags.mkdir()
-        for file in (*(ROOT / "example_dags").glob("*.py"), ROOT / "example_dags" / "fleet.yaml"):
+        for file in (*EXAMPLES.glob("*.py"), EXAMPLES / "fleet.yaml"):
             (dags / file.name).symlink_to(file)
         wheel = str(library(base, "1.1.0"))
         (dags / "publish.py").write_text(PUBLISH.format(wheel=wheel, repository=REPOSITORY))
-        with AirflowStack(home=base / "home", dags=dags, environ=sandbox.child_env(), parallelism=4) as stack:
+        with airflow2.start(home=base / "home", dags=dags, environ=sandbox.child_env(), parallelism=4) as stack:
             yield World(sandbox, cloud, dags, stack)
         cloud.session.http.close()
         assert sandbox.get("/healthz")["bugs"] == [], "the sandbox has a bug"
@@ -162,10 +170,28 @@ def test_roll_out_on_publish_and_roll_back(world: World) -> None:
     """A publish starts a rollout of all three to it; undone by its name, all have again what they had before."""
     run = let_go(world, "roll_out_on_publish", begin=lambda: succeed(world.start("publish")))
     succeed(run)
-    assert run.run_id.startswith("asset_triggered")
+    assert run.run_id.startswith(("asset_triggered", "dataset_triggered"))
     assert run.outcomes() == dict.fromkeys(NAMES, "installed")
     assert declared(world) == ["==1.1.0"] * 3
     undo = world.start("roll_back", rollout=f"{run.dag_id}/{run.run_id}")
     succeed(undo)
     assert undo.states() == {"begin": "success", **{f"environment[{name}]": "success" for name in sorted(NAMES)}}
     assert declared(world) == ["==1.0.0"] * 3
+
+
+def test_publish_and_roll_out_as_it_was_planned_in_a_dry_run(world: World) -> None:
+    """The form, with nothing to publish: a dry run changes nothing; what it showed is applied, and used in dev."""
+    form = {"source": None, "wheels": None, "requirement": "mypythonlib==1.0.1", "environments": ["dev"]}
+    dry = world.start("publish_and_roll_out", **form, dry_run=True)
+    succeed(dry)
+    assert dry.states()["create_repository"] == dry.states()["use.run_dag"] == "skipped"
+    assert declared(world) == ["==1.0.0"] * 3
+    digest = result(dry, "roll_out.report")["content_digest"]
+    run = world.start("publish_and_roll_out", **form, grant_access=False, approved_plan=digest)
+    succeed(run)
+    assert run.states()["publish"] == run.states()["grant_access"] == "skipped"
+    if approval_operator() is not None:
+        assert result(run, "roll_out.staging.approval")["outcome"] == "not_asked"
+    assert declared(world) == ["==1.0.1", "==1.0.0", "==1.0.0"]
+    used = run.client.xcom(run.dag_id, run.run_id, ("use.run_dag", 0))
+    assert [value["version"] for value in used["returned"].values()] == ["1.0.1"]

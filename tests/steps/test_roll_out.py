@@ -107,6 +107,17 @@ def test_one_after_the_other(way: Way, clock: QuickClock) -> None:
     assert way.state.turn_since("dev", way.items[0].environment, 1) is None
 
 
+def test_a_task_dies_between_its_verdict_and_its_place(way: Way, clock: QuickClock) -> None:
+    """Its next try frees the place: nobody waits for hours until it counts as left."""
+    assert way.enter(0, clock) is None
+    way.state.put_verdict(Verdict(str(way.items[0].environment), "dev", "installed"))
+    ended = way.enter(0, clock, attempt=2)
+    assert ended is not None
+    assert ended.outcome == "installed"
+    assert way.enter(1, clock) is None
+    assert clock.slept == 0
+
+
 def test_what_waits_learns_that_too_many_failed(way: Way) -> None:
     """A failure while others wait: they are not started, and say why."""
     assert way.enter(0, QuickClock()) is None
@@ -157,6 +168,15 @@ def test_a_replaced_wheel_is_refused(way: Way) -> None:
     assert f"{file}: planned {'0' * 64}, now {way.plan.wheels[file]}" in str(caught.value)
 
 
+def test_a_file_that_came_since_the_plan_is_noticed(way: Way, published: Callable[[Path], str], tmp_path: Path) -> None:
+    """A wheel with a narrower tag would be what pip takes; another version is nobody's business here."""
+    published(make_wheel(tmp_path, "acme_lib", "1.1"))
+    check_wheels(way.cloud, way.plan, way.items[0])
+    published(make_wheel(tmp_path, "acme_lib", "1.0", tag="cp311-none-any"))
+    with pytest.raises(ChangedSincePlanError, match="acme_lib-1.0-cp311-none-any.whl: planned not at all, now "):
+        check_wheels(way.cloud, way.plan, way.items[0])
+
+
 def test_a_stage_is_judged(way: Way, clock: QuickClock) -> None:
     """Every environment needs a verdict; one without counts as failed, because its task has died."""
     assert judge(way.state, way.plan, "dev") == StageVerdict(
@@ -170,6 +190,14 @@ def test_a_stage_is_judged(way: Way, clock: QuickClock) -> None:
     assert judge(way.state, tolerant, "dev").passed
     assert judge(way.state, tolerant, "dev", ["one: broken"]) == StageVerdict("dev", passed=False, why="one: broken")
     assert way.state.judged() == [StageVerdict("dev", passed=False, why="one: broken")]
+
+
+def test_a_stage_without_work_does_not_pass_after_one_that_failed(way: Way) -> None:
+    """Else what comes after it would be begun, and somebody asked to approve it."""
+    longer = replace(way.plan, stages=(*way.plan.stages, replace(way.plan.stages[0], name="staging")))
+    assert judge(way.state, longer, "staging").passed, "nothing failed yet, and there is nothing to do"
+    judge(way.state, longer, "dev")
+    assert judge(way.state, longer, "staging") == StageVerdict("staging", passed=False, why="stage dev did not pass")
 
 
 def test_verdicts_come_from_results(way: Way) -> None:
