@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ __all__ = [
     "TriggerEvent",
     "approval_operator",
     "counts_deferred_tasks",
+    "deadline_alert",
     "default_deferrable",
     "event_extra",
     "mask_secret",
@@ -103,6 +105,17 @@ def approval_operator() -> Any:
             return None
         raise
     return ApprovalOperator
+
+
+def deadline_alert(interval: timedelta, callback: Any, kwargs: dict[str, Any] | None) -> Any:
+    """Airflow's alert for a run that has not ended `interval` after it was queued; None before 3.1."""
+    try:
+        # Where 3.1 has all three; `airflow.sdk` itself has them from 3.2 on.
+        from airflow.sdk.definitions import deadline  # noqa: PLC0415
+    except ImportError:
+        return None
+    called: Any = deadline.AsyncCallback(callback, kwargs)  # type: ignore[attr-defined]  # from 3.2 on only imported there
+    return deadline.DeadlineAlert(deadline.DeadlineReference.DAGRUN_QUEUED_AT, interval, called)
 
 
 def stats() -> Any:

@@ -6,7 +6,8 @@ of a rollout run: turn, look at the plan, preflight, pip.conf, update, verificat
 
 Real here: Google's own clients, the steps, and the sandbox's Composer, registry and buckets. Played: the images (no
 pip runs: `bench.fleet_google`), so what an update lasts is not measured; and no Airflow runs. A call takes some
-milliseconds on the loopback; the plan is measured again with 50 ms before each answer to a read of pip.conf.
+milliseconds on the loopback; the plan is measured again with 50 ms before each answer to a read of pip.conf. Each
+pip.conf is asked for under the condition that it is not the one of the plan before.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ LATENCY = 0.05
 PLACES = 8
 """Environments that are updated at a time in the second part."""
 UPDATE = "UpdateEnvironment"
+READ = "storage.objects.get"
 
 
 @dataclass
@@ -147,10 +149,17 @@ def plans(google: Google, large: int) -> list[bool]:
     discarded = Discarded()
     logging.getLogger("urllib3.connectionpool").addHandler(discarded)
     print(f"\na plan over {large} environments in {len(LOCATIONS)} locations, {len(WANTED)} packages")
+    glances: dict[Any, Any] = {}
     planned(google, "(the first one: imports, too)")
-    plan, calls, seconds = planned(google, "with pip.conf")
-    google.post("faults", {"method": "storage.objects.get", "kind": "delay", "seconds": LATENCY, "times": large})
-    _, _, late = planned(google, f"with pip.conf, each answered {LATENCY * 1000:.0f} ms later")
+    _, plain, first = planned(google, "with pip.conf, nothing seen before", glances=glances)
+    since = len(google.calls())
+    plan, calls, seconds = planned(google, "with pip.conf, what was seen before is known", glances=glances)
+    answers = Counter(call["status"] for call in google.calls(since) if short(call["method"]) == READ)
+    print(
+        f"  {'':4}{answers[304]} times not changed (304), {answers[404]} times none (404), {answers[200]} times content"
+    )
+    google.post("faults", {"method": READ, "kind": "delay", "seconds": LATENCY, "times": large})
+    late = planned(google, f"the same, each answered {LATENCY * 1000:.0f} ms later", glances=glances)[2]
     _, bare, without = planned(google, "check_pip_conf=False", check_pip_conf=False)
     print(f"\n  {'calls':24}{'with pip.conf':>16}{'without':>10}")
     for method in sorted(calls | bare):
@@ -166,7 +175,10 @@ def plans(google: Google, large: int) -> list[bool]:
     print(f"\n  mapped item {item} bytes; the plan's own item {max(size(i.to_json()) for i in plan.items)} bytes,")
     print(f"  the whole plan (an object in the bucket) {len(plan.dumps()) / 1e6:.2f} MB\n\ntargets")
     return [
-        same("calls of a plan", calls, {**exact, "storage.objects.get": large}),
+        same("calls of a plan", plain, {**exact, READ: large}),
+        same("calls of a plan that knows what was seen before", calls, {**exact, READ: large}),
+        equal("pip.conf files that are not sent again", answers[304], (large + 1) // 2),
+        verdict("seconds of a plan, nothing seen before", first, 5, "s"),
         same("calls of a plan without pip.conf", bare, exact),
         verdict("seconds of a plan", seconds, 5, "s"),
         verdict(f"seconds of a plan, {LATENCY * 1000:.0f} ms for each pip.conf", late, 10, "s"),
@@ -344,7 +356,7 @@ def in_sandbox(module: str, counts: tuple[int, int], options: Sequence[str]) -> 
             return subprocess.run(command, env={**kept, **ready["env"], **quiet}, check=False).returncode
     finally:
         google.stdin.close()
-        google.wait(30)
+        google.wait(120)  # it deletes the folders of a thousand environments
 
 
 if __name__ == "__main__":

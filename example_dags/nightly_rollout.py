@@ -2,7 +2,8 @@
 
 A range in the file (`mypythonlib>=1,<2`) means the newest version that matches and that was published at least three
 days ago; a younger one that is there already stays. What was rolled back in an environment is left alone there. A
-night in which all is right changes nothing. Before its first use, write your own names into `fleet.yaml` and into the
+night in which all is right changes nothing; one that takes more than three hours is told of in the triggerer's log, by
+a deadline alert (Airflow 3.1 and later). Before its first use, write your own names into `fleet.yaml` and into the
 constant. As soon as the DAG is unpaused, Airflow starts the run of the last night.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from airflow_gar_provider.deadline import finish_within
 from airflow_gar_provider.rollout import Fleet, roll_out
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=8),
     default_args={"retry_delay": timedelta(minutes=2)},
     tags=["private packages"],
+    **finish_within(timedelta(hours=3)),
     doc_md=__doc__,
 ) as dag:
     roll_out(

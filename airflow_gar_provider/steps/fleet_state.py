@@ -6,27 +6,36 @@ Below `gs://BUCKET/PREFIX` of the fleet::
     RUN/plan.json                               the plan, written once
     RUN/verdicts/STAGE/OUTCOME/P.L.E.json       how an environment ended; a listing says it without a read
     RUN/stages/STAGE.json                       how a stage ended as a whole
+    RUN/approvals/STAGE.json                    what was answered before a stage
     RUN/soak/STAGE.json                         what the soak of a stage saw first
     RUN/turns/STAGE/N.json                      whose turn it is: one object for each of max_parallel
     holds/P.L.E/PACKAGE/VERSION                 what was rolled back where, for the plans to come
+    pip_conf.json                               what the last plan saw of pip.conf files, for the plans to come
+    reviewed/DIGEST.json                        a plan that was shown to be approved, by its content's SHA-256
     ledger/RUN.json                             what a finished rollout came to; outlives Airflow's database
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+from airflow_gar_provider.core.approval import Approval
 from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.plan import Plan
+from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.core.rollout import StageVerdict, Verdict
 from airflow_gar_provider.errors import ConcurrentChangeError, InvalidInputError
 from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.collect import split_gs
+from airflow_gar_provider.steps.glances import Glance, dumps, loads
 from airflow_gar_provider.steps.record import slug
 
 log = logging.getLogger(__name__)
@@ -75,10 +84,15 @@ class FleetState:
 
     def read_plan(self) -> Plan:
         """The plan of this rollout. Raises InvalidInputError when there is none."""
-        found = self._storage.read(self._bucket, f"{self._run}plan.json")
-        if found is None:
+        plan = self.find_plan()
+        if plan is None:
             raise InvalidInputError("this rollout has no plan", resource=self.plan_uri, remedy="plan it first")
-        return Plan.loads(found[0].decode())
+        return plan
+
+    def find_plan(self) -> Plan | None:
+        """The plan of this rollout; None when it has none, because planning it failed."""
+        found = self._storage.read(self._bucket, f"{self._run}plan.json")
+        return Plan.loads(found[0].decode()) if found else None
 
     def outcomes(self) -> list[Verdict]:
         """Environment, stage and outcome of all verdicts so far, from one listing; the rest is left empty."""
@@ -117,6 +131,33 @@ class FleetState:
         """Keep how a stage ended as a whole."""
         value = {"stage": verdict.stage, "passed": verdict.passed, "why": verdict.why}
         self._write(f"stages/{verdict.stage}.json", json.dumps(value))
+
+    def keep_approval(self, approval: Approval) -> None:
+        """Keep what was answered before a stage; a later answer, of a task that was cleared, replaces it."""
+        self._write(f"approvals/{approval.stage}.json", json.dumps(approval.to_json()))
+
+    def approval(self, stage: str) -> Approval | None:
+        """What was answered before a stage; None when nobody was asked, or has answered yet."""
+        found = self._storage.read(self._bucket, f"{self._run}approvals/{stage}.json")
+        return Approval.from_json(json.loads(found[0])) if found else None
+
+    def approvals(self) -> list[Approval]:
+        """All answers of this rollout."""
+        names = [item.name for item in self._storage.list(self._bucket, f"{self._run}approvals/")]
+        return [Approval.from_json(value) for value in self._read_all(names)]
+
+    def keep_reviewed(self, plan: Plan) -> None:
+        """Keep a plan that is shown to be approved, so that a later one can be compared with it."""
+        with contextlib.suppress(ConcurrentChangeError):  # the same content is there already
+            name = f"{self._prefix}reviewed/{plan.content_digest}.json"
+            self._storage.write(self._bucket, name, plan.dumps().encode(), if_generation=0)
+
+    def reviewed(self, digest: str) -> Plan | None:
+        """A plan that was shown to be approved; None when this fleet has none with that digest."""
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            return None
+        found = self._storage.read(self._bucket, f"{self._prefix}reviewed/{digest}.json")
+        return Plan.loads(found[0].decode()) if found else None
 
     def soak_baseline(self, stage: str, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What the first look of a stage's soak saw; `look` is made when there was none, and kept."""
@@ -192,6 +233,20 @@ class FleetState:
             why = f"{package} {unquote(version)} was rolled back here; delete {item.uri} to release it"
             found.setdefault(_environment(environment), {})[f"{package}=={unquote(version)}"] = why
         return found
+
+    @contextmanager
+    def glances(self, repository: RepositoryName) -> Iterator[dict[EnvironmentName, Glance]]:
+        """What earlier plans for a repository saw of pip.conf files; what is different at the end is kept.
+
+        Of two plans at a time the later one's are kept: each glance is true as long as its generation is there.
+        """
+        name = f"{self._prefix}pip_conf.json"
+        found = self._storage.read(self._bucket, name)
+        known = loads(found[0], repository) if found else {}
+        seen = dict(known)
+        yield seen
+        if seen != known:
+            self._storage.write(self._bucket, name, dumps(seen, repository).encode())
 
     def write_ledger(self, entry: Mapping[str, Any]) -> str:
         """Keep what the rollout came to; returns the object's URI."""

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
-from airflow_gar_provider.core import pip_conf
 from airflow_gar_provider.core.choice import CandidateFile, Target
 from airflow_gar_provider.core.environment import Environment, EnvironmentName
 from airflow_gar_provider.core.fleet import Fleet, Identity, Packages, Placement
@@ -19,17 +18,15 @@ from airflow_gar_provider.core.preflight import python_of
 from airflow_gar_provider.core.repository import RepositoryName
 from airflow_gar_provider.core.requirement import split_list
 from airflow_gar_provider.errors import (
-    GarProviderError,
     GoogleApiError,
     InvalidFleetError,
     InvalidInputError,
-    InvalidPipConfError,
     NotFoundError,
 )
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.storage import CONNECTIONS, Storage
 from airflow_gar_provider.steps.collect import split_gs
-from airflow_gar_provider.steps.point import PIP_CONF
+from airflow_gar_provider.steps.glances import Glance, look
 from airflow_gar_provider.steps.repository import sources_of
 
 log = logging.getLogger(__name__)
@@ -48,13 +45,16 @@ def make_plan(
     check_pip_conf: bool = True,
     holds: Mapping[EnvironmentName, Mapping[str, str]] | None = None,
     only: object = None,
+    glances: dict[EnvironmentName, Glance] | None = None,
 ) -> Plan:
     """What a rollout of `request` would change; nothing is changed.
 
-    `holds`: what was rolled back where; `only`: names of environments, or their last parts, to which it is limited.
+    `holds`: what was rolled back where; `only`: names of environments, or their last parts, to which it is limited;
+    `glances`: what was seen of pip.conf files before, and afterwards also what is seen now.
     Costs the list pages of environments, one page of image versions for each location, the registry's pages for the
-    wanted packages, and with `check_pip_conf` one read for each environment. What cannot be read of one environment
-    blocks that environment; a registry that cannot be read is an error. Raises GoogleApiError.
+    wanted packages, and with `check_pip_conf` one read for each environment, conditional where there is a glance.
+    What cannot be read of one environment blocks that environment; a registry that cannot be read is an error. Raises
+    GoogleApiError.
     """
     listed, problems = _list(cloud_of, fleet)
     labels = {identity: [(e.name, e.labels) for e in found] for identity, found in listed.items()}
@@ -66,7 +66,7 @@ def make_plan(
     names = {r.name for p in placements for r in (request.packages or p.packages).wanted}
     registry = read_registry(cloud_of(fleet.identity), repository, names)
     targets = _targets(cloud_of, placements, visible)
-    points = _points(cloud_of, placements, visible, repository) if check_pip_conf else {}
+    points = _points(cloud_of, placements, visible, repository, glances) if check_pip_conf else {}
     seen = {
         placement.name: Seen(
             environment=visible.get(placement.name),
@@ -203,6 +203,7 @@ def _points(
     placements: Iterable[Placement],
     found: Mapping[EnvironmentName, Environment],
     repository: RepositoryName,
+    glances: dict[EnvironmentName, Glance] | None,
 ) -> dict[EnvironmentName, bool]:
     """Whether each environment's pip.conf names the repository; several are read at once, as there may be thousands."""
     clouds: dict[Identity, Cloud] = {}
@@ -212,18 +213,9 @@ def _points(
         if environment is not None and environment.bucket:
             cloud = clouds.setdefault(placement.identity, cloud_of(placement.identity))
             wanted.append((cloud, environment))
-
-    def look(cloud: Cloud, environment: Environment) -> tuple[EnvironmentName, bool | None]:
-        try:
-            read = cloud.storage.read(environment.bucket, PIP_CONF)
-            before = pip_conf.decode(read[0]) if read else ""
-            return environment.name, pip_conf.with_repository(before, repository) == before
-        except InvalidPipConfError:
-            return environment.name, False  # the rollout's own step explains it
-        except GarProviderError as error:
-            log.warning("pip.conf of %s cannot be read: %s", environment.name.name, error.what)
-            return environment.name, None
-
+    known = {} if glances is None else glances
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        looked = pool.map(lambda pair: look(*pair), wanted)
-        return {name: points for name, points in looked if points is not None}
+        looked = pool.map(lambda pair: look(pair[0].storage, pair[1], repository, known.get(pair[1].name)), wanted)
+        seen = {environment.name: glance for (_, environment), glance in zip(wanted, looked, strict=True) if glance}
+    known.update(seen)
+    return {name: glance.points for name, glance in seen.items()}

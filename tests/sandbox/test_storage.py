@@ -67,6 +67,18 @@ def test_preconditions_decide_who_may_write(bucket: storage.Bucket) -> None:
     assert bucket.blob("state.json").download_as_bytes() == b"3"
 
 
+def test_a_read_on_condition_of_another_generation_is_304(bucket: storage.Bucket) -> None:
+    blob = bucket.blob("pip.conf")
+    blob.upload_from_string(b"1")
+    with pytest.raises(exceptions.NotModified):
+        bucket.blob("pip.conf").download_as_bytes(if_generation_not_match=blob.generation)
+    with pytest.raises(exceptions.NotModified):
+        bucket.get_blob("pip.conf", if_generation_not_match=blob.generation)
+    assert bucket.blob("pip.conf").download_as_bytes(if_generation_not_match=blob.generation + 1) == b"1"
+    with pytest.raises(exceptions.NotFound):
+        bucket.blob("other").download_as_bytes(if_generation_not_match=blob.generation)
+
+
 def test_lists_know_prefixes_delimiters_and_pages(client: storage.Client, bucket: storage.Bucket) -> None:
     for name in ("dags/a.py", "dags/sub/b.py", "dags/sub/c.py", "data/x"):
         bucket.blob(name).upload_from_string(b"")

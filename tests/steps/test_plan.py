@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_gar_provider import __version__
 from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.fleet import Find, Fleet, Identity, Member, Packages, Stage
 from airflow_gar_provider.core.planning import Request
@@ -19,8 +20,10 @@ from airflow_gar_provider.core.rollout import StageVerdict, Verdict
 from airflow_gar_provider.errors import InvalidFleetError, InvalidInputError, NotFoundError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.steps.fleet_state import FleetState
+from airflow_gar_provider.steps.glances import Glance, dumps, loads
 from airflow_gar_provider.steps.plan import make_plan, own_last, read_fleet_object
-from airflow_gar_provider.steps.point import point
+from airflow_gar_provider.steps.point import PIP_CONF, point
+from airflow_gar_provider.steps.repository import create_repository
 from tests.conftest import LOCATION, Running
 from tests.steps.conftest import QuickClock
 from tests.wheels import make_wheel
@@ -86,6 +89,54 @@ def test_a_plan_costs_lists_only(
     assert counted["ListImageVersions"] == 1
     assert counted["GetEnvironment"] == 0
     assert not [call for call in calls if any(verb in str(call["method"]) for verb in ("Update", "insert", "Patch"))]
+
+
+def test_a_pip_conf_that_has_not_changed_is_not_sent_again(
+    sandbox: Running,
+    cloud: Cloud,
+    fleet: Fleet,
+    names: list[EnvironmentName],
+    repository: RepositoryName,
+    clock: QuickClock,
+) -> None:
+    """The next plan asks for each pip.conf on condition: 304 without content keeps the answer, a new one is read."""
+    state, other = FleetState(cloud.storage, fleet.state, "r"), replace(repository, name="other")
+    create_repository(cloud.artifact_registry, other)
+
+    buckets = {cloud.composer.get_environment(name).require_bucket() for name in names}
+
+    def planned(where: RepositoryName) -> tuple[list[bool], Counter[int]]:
+        before = len(sandbox.get("/sandbox/calls")["calls"])
+        with state.glances(where) as glances:
+            plan = make_plan(lambda _: cloud, fleet, where, request("public==1"), run="r", now=NOW, glances=glances)
+        calls = sandbox.get("/sandbox/calls")["calls"][before:]
+        statuses = Counter(call["status"] for call in calls if buckets & set(str(call["resource"]).split("/")))
+        return [item.pip_conf for item in plan.items], statuses
+
+    point(cloud.storage, cloud.composer.get_environment(names[0]), repository, clock=clock)
+    assert planned(repository) == ([False, True, True], Counter({200: 1, 404: 2}))
+    assert planned(repository) == ([False, True, True], Counter({304: 1, 404: 2}))
+    point(cloud.storage, cloud.composer.get_environment(names[1]), repository, clock=clock)
+    cloud.storage.write(cloud.composer.get_environment(names[0]).require_bucket(), PIP_CONF, b"")
+    assert planned(repository) == ([True, False, True], Counter({200: 2, 404: 1}))
+    assert planned(repository) == ([True, False, True], Counter({304: 2, 404: 1}))
+    assert planned(other) == ([True, True, True], Counter({200: 2, 404: 1}))
+
+
+def test_what_was_seen_is_for_one_repository_and_one_version(
+    names: list[EnvironmentName], repository: RepositoryName, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Glances of another repository or of another version of this package are none, and so is what cannot be read."""
+    seen = {names[0]: Glance(points=True, generation=5), names[1]: Glance(points=False)}
+    text = dumps(seen, repository)
+    assert loads(text, repository) == {names[0]: Glance(points=True, generation=5)}
+    assert loads(text, replace(repository, name="other")) == {}
+    assert loads(text.replace(__version__, "0.0"), repository) == {}
+    assert not caplog.records
+    for broken in ("", "{}", "[1]", text.replace("[5, true]", "5"), text.replace("environments", "x")):
+        assert loads(broken, repository) == {}
+    assert "read anew" in caplog.records[-1].message
+    assert len(caplog.records) == 5
 
 
 def test_without_the_check_no_bucket_is_read(
