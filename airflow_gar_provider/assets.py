@@ -131,6 +131,13 @@ def _tags(file: str) -> Iterable[str]:
     return ["-".join(file.removesuffix(".whl").split("-")[-3:])] if file.endswith(".whl") else ["source"]
 
 
+def run_begun(context: Context) -> datetime | None:
+    """When the DAG run began; None outside of one."""
+    values: Mapping[str, Any] = context  # a TypedDict, of other keys in 2.11
+    begun: datetime | None = getattr(values.get("dag_run"), "start_date", None)
+    return begun
+
+
 def tell_published(context: Context, result: Mapping[str, Any]) -> None:
     """Give Airflow the events of a publication, through the alias that the task has among its outlets.
 
@@ -140,27 +147,9 @@ def tell_published(context: Context, result: Mapping[str, Any]) -> None:
     from airflow_gar_provider.compat import Asset, AssetAlias, event_extra  # noqa: PLC0415 -- see the top
 
     values: Mapping[str, Any] = context  # a TypedDict, of other keys in 2.11
-    news = publications(result, getattr(values.get("dag_run"), "start_date", None))
+    news = publications(result, run_begun(context))
     if not news or "outlet_events" not in values:  # without them nobody listens: it was called outside of a run
         return
     events = values["outlet_events"][AssetAlias(PUBLISHED)]
     for uri, extra in news:
         events.add(Asset(uri), extra=event_extra(extra))
-
-
-def lineage_of(result: Mapping[str, Any]) -> Any:
-    """OpenLineage's view of a publication: one output for each package. None without the OpenLineage provider."""
-    try:
-        from airflow.providers.openlineage.extractors import (  # noqa: PLC0415 -- only OpenLineage calls this
-            OperatorLineage,
-        )
-        from openlineage.client.event_v2 import Dataset  # noqa: PLC0415
-        from openlineage.client.facet_v2 import dataset_version_dataset  # noqa: PLC0415
-    except ImportError:
-        return None
-    outputs = []
-    for package, version in sorted({(normalize(file["package"]), file["version"]) for file in result["files"]}):
-        namespace, name = lineage_name(package_uri(result["repository"], package))
-        facets = {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=version)}
-        outputs.append(Dataset(namespace=namespace, name=name, facets=facets))
-    return OperatorLineage(outputs=outputs)

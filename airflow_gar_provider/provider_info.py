@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 _OPERATORS = (
+    "approve_stage",
     "begin_stage",
     "begin_undo",
     "build_wheel",
+    "check_rollout",
     "create_repository",
     "deploy_dag",
     "grant_access",
@@ -81,9 +83,14 @@ def get_provider_info() -> dict[str, Any]:
         # Airflow 2.11 refuses to read a DAG whose operators have links that are not listed here.
         "extra-links": [
             "airflow_gar_provider.links.gar.EnvironmentLink",
+            "airflow_gar_provider.links.gar.EnvironmentRunLink",
             "airflow_gar_provider.links.gar.RepositoryLink",
             "airflow_gar_provider.links.gar.PackageLink",
             "airflow_gar_provider.links.gar.VersionLink",
+            "airflow_gar_provider.links.operation.BuildLogLink",
             "airflow_gar_provider.links.operation.OperationLink",
+            "airflow_gar_provider.links.storage.BuiltFilesLink",
+            "airflow_gar_provider.links.storage.LedgerLink",
+            "airflow_gar_provider.links.storage.PlanLink",
         ],
     }

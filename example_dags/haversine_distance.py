@@ -65,17 +65,21 @@ def import_package() -> Any:
 
 with DAG(
     dag_id="haversine_distance",
+    dag_display_name="Haversine distance",
+    description="Compute a distance with a private package",
     schedule=None,
     catchup=False,
     doc_md=DOC,
+    default_args={"owner": "data-platform"},
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
     tags=["example", "private package"],
     params={
         "point_a": point_param("First", [1, 2]),
         "point_b": point_param("Second", [3, 4]),
     },
-):
+) as dag:
 
-    @task
+    @task(task_display_name="Print the distance")
     def print_distance(params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Print the distance in kilometres; return it with the version of the package that computed it."""
         assert params is not None, "Airflow passes the run's params"

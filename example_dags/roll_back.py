@@ -25,6 +25,7 @@ FLEET = Fleet.from_file("fleet.yaml")
 
 with DAG(
     dag_id="roll_back",
+    dag_display_name="Roll back a rollout",
     description="Give the environments of a rollout the packages that they had before it",
     schedule=None,
     start_date=datetime(2026, 1, 1),
@@ -39,13 +40,20 @@ with DAG(
             description_md="`DAG_ID/RUN_ID` of the run to undo, such as `nightly_rollout/manual__2026-11-22`.",
         )
     },
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"owner": "data-platform", "retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["private packages"],
     doc_md=__doc__,
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
 ) as dag:
-    begin = BeginUndoOperator(task_id="begin", state=FLEET.state, rollout="{{ params.rollout }}")
+    begin = BeginUndoOperator(
+        task_id="begin",
+        task_display_name="Begin undo",
+        state=FLEET.state,
+        rollout="{{ params.rollout }}",
+    )
     RollBackEnvironmentOperator.partial(
         task_id="environment",
+        task_display_name="Undo",
         state=FLEET.state,
         rollout="{{ params.rollout }}",
         why="undone by hand",

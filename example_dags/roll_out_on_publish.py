@@ -26,14 +26,16 @@ PACKAGE = Asset("gar://acme-packages/europe-west1/python/mypythonlib")
 
 with DAG(
     dag_id="roll_out_on_publish",
+    dag_display_name="Roll out on publish",
     description="Roll the package out when it is published",
     schedule=[PACKAGE],
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    default_args={"retry_delay": timedelta(minutes=1)},
+    default_args={"owner": "data-platform", "retry_delay": timedelta(minutes=1)},
     tags=["private packages"],
     doc_md=__doc__,
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
 ) as dag:
     roll_out(
         Fleet.from_file("fleet.yaml"),

@@ -27,6 +27,7 @@ READER = "pip-reader@acme-packages.iam.gserviceaccount.com"
 
 with DAG(
     dag_id="rotate_key",
+    dag_display_name="Rotate the key in pip.conf",
     description="Replace the key in an environment's pip.conf, and disable the old one when the new one has worked",
     schedule=None,
     start_date=datetime(2026, 1, 1),
@@ -41,12 +42,14 @@ with DAG(
             "proves that the new key works, and the old one stays.",
         )
     },
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"owner": "data-platform", "retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["private packages"],
     doc_md=__doc__,
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
 ) as dag:
     rotate = ComposerPipConfigOperator(
         task_id="rotate",
+        task_display_name="New key into pip.conf",
         environment=ENVIRONMENT,
         repository=REPOSITORY,
         auth="service_account_key",
@@ -55,12 +58,14 @@ with DAG(
     )
     install = InstallPrivatePackageOperator(
         task_id="install",
+        task_display_name="Install with the new key",
         environment=ENVIRONMENT,
         requirements="{{ params.requirement }}",
         deferrable=True,
     )
     retire = ComposerPipConfigOperator(
         task_id="retire",
+        task_display_name="Disable the old key",
         environment=ENVIRONMENT,
         key_service_account=READER,
         retire=True,

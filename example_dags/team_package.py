@@ -25,6 +25,7 @@ ENVIRONMENTS = ["projects/acme-data/locations/europe-west1/environments/dev"]
 
 with DAG(
     dag_id="team_package",
+    dag_display_name="Install a package for a team",
     description="Install a private package in the team's environment when it is published",
     schedule=None,
     start_date=datetime(2026, 1, 1),
@@ -41,12 +42,14 @@ with DAG(
             section="Package",
         ),
     },
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"owner": "data-platform", "retries": 2, "retry_delay": timedelta(seconds=30)},
     tags=["private packages"],
     doc_md=__doc__,
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
 ) as dag:
     published = PackageVersionSensor(
         task_id="published",
+        task_display_name="Wait until it is published",
         repository=REPOSITORY,
         requirement="{{ params.requirement }}",
         poke_interval=60,
@@ -55,6 +58,7 @@ with DAG(
     )
     install = InstallPrivatePackageOperator(
         task_id="install",
+        task_display_name="Install",
         environment="{{ params.environment }}",
         requirements="mypythonlib=={{ ti.xcom_pull(task_ids='published')['version'] }}",
         repository=REPOSITORY,
@@ -63,6 +67,7 @@ with DAG(
     )
     use = RunEnvironmentDagOperator(
         task_id="use",
+        task_display_name="Use it in the environment",
         environment="{{ params.environment }}",
         environment_dag_id="haversine_distance",
         unpause=True,

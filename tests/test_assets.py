@@ -67,19 +67,9 @@ def test_repository_to_uri() -> None:
 
 
 def test_lineage_of_an_asset() -> None:
-    """OpenLineage's dataset, where its client is installed; Airflow's stand-in for it is None."""
-    pytest.importorskip("openlineage.client")
+    """OpenLineage's own dataset."""
     found = assets.convert_asset_to_openlineage(Asset(URI), None)
     assert (found.namespace, found.name) == ("gar://acme-packages", "europe-west1/python/my-lib")
-
-
-def test_lineage_of_a_publication() -> None:
-    """One output for each version, with its version as a facet."""
-    pytest.importorskip("airflow.providers.openlineage")
-    files = [file(WHEEL, "exists", -1), file(SDIST, "exists", -1)]
-    [output] = assets.lineage_of({"repository": REPOSITORY, "files": files}).outputs
-    assert (output.namespace, output.name) == ("gar://acme-packages", "europe-west1/python/my-lib")
-    assert output.facets["version"].datasetVersion == "1.0"
 
 
 def test_how_lineage_names_a_package() -> None:

@@ -39,6 +39,13 @@ class EnvironmentLink(_ConsoleLink):
     key = "gar_environment_link"
 
 
+class EnvironmentRunLink(_ConsoleLink):
+    """A DAG run in the Airflow of a Composer environment."""
+
+    name = "DAG run in the environment"
+    key = "gar_environment_run_link"
+
+
 class RepositoryLink(_ConsoleLink):
     """The repository's page in Artifact Registry."""
 

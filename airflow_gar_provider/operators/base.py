@@ -62,13 +62,23 @@ class GarOperator(BaseOperator):
 
         A task with a `retry_policy` (Airflow 3.3) gets the typed exception, for the policy to judge.
         """
+        from airflow_gar_provider.core.redaction import redact, redact_error, redact_value
+
         try:
             yield
         except GarProviderError as error:
-            context["ti"].xcom_push(key="return_value", value=error.as_result())
+            # The last edge: what is raised is printed with its causes, what is pushed is kept.
+            redact_error(error)
+            context["ti"].xcom_push(key="return_value", value=redact_value(error.as_result()))
             if error.retryable or getattr(self, "retry_policy", None) is not None:
                 raise
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(redact(str(error))) from error
+
+
+def goes_on(operator: BaseOperator, context: Context) -> bool:
+    """Whether this try is Airflow's own retry. Clearing a task makes a further try, too, and raises `max_tries`."""
+    ti = context["ti"]
+    return ti.try_number > 1 and getattr(ti, "max_tries", None) == operator.retries
 
 
 def run_of(context: Context) -> str:

@@ -27,7 +27,7 @@ class BeginUndoOperator(RolloutOperator):
         from airflow_gar_provider.steps.roll_out import to_undo
 
         with self.explained(context):
-            state = self.fleet_state()
+            state = self.fleet_state(context)
             plan = state.read_plan()
             if self.only_after_abort and all(judgement.passed for judgement in state.judged()):
                 self.log.info("every stage passed: there is nothing to undo")

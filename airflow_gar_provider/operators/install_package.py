@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_gar_provider.compat import Context, default_deferrable
-from airflow_gar_provider.links.gar import EnvironmentLink
-from airflow_gar_provider.links.operation import OperationLink
-from airflow_gar_provider.operators.base import GarOperator, run_of
+from airflow_gar_provider.compat import BaseOperatorLink, Context, default_deferrable
+from airflow_gar_provider.lineage import lineage_of_install
+from airflow_gar_provider.links.gar import (
+    EnvironmentLink,
+    PackageLink,
+    RepositoryLink,
+    VersionLink,
+    persist_package_links,
+)
+from airflow_gar_provider.links.operation import BuildLogLink, OperationLink, persist_update
+from airflow_gar_provider.metrics import count_failed_install, count_install
+from airflow_gar_provider.operators.base import GarOperator, goes_on, run_of
 
 if TYPE_CHECKING:
     from airflow_gar_provider.core.environment import Wish
+    from airflow_gar_provider.gcp.cloud import Cloud
     from airflow_gar_provider.steps.drain import Draining
     from airflow_gar_provider.steps.update import Pending
     from airflow_gar_provider.triggers.drain import DrainTrigger
@@ -58,7 +68,14 @@ class InstallPrivatePackageOperator(GarOperator):
         "drain_action",
         *GarOperator.template_fields,
     )
-    operator_extra_links = (EnvironmentLink(), OperationLink())
+    operator_extra_links: Sequence[BaseOperatorLink] = (
+        EnvironmentLink(),
+        OperationLink(),
+        BuildLogLink(),
+        RepositoryLink(),
+        PackageLink(),
+        VersionLink(),
+    )
 
     def __init__(
         self,
@@ -94,23 +111,67 @@ class InstallPrivatePackageOperator(GarOperator):
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
+        self._told: tuple[dict[str, Any], str | None] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Compare, patch if needed, wait here or in the triggerer, verify."""
-        from airflow_gar_provider.steps.install import begin, install
+        from airflow_gar_provider.steps.install import begin
 
         with self.explained(context):
             wish, cloud = self._wish(context), self.cloud()
-            EnvironmentLink().persist(context, wish.environment.console_url)
+            self._show(context, wish)
             if self.deferrable:
-                return self._next(context, begin(cloud, wish, self.clock()))
-            result = install(cloud, wish, self.clock(), timeout=self.timeout, poll_interval=self.poll_interval)
-            return self._next(context, result)
+                return self._next(context, wish, begin(cloud, wish, self.clock()))
+            return self._next(context, wish, self._install(context, cloud, wish))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Look again after the wait: the ending that the blocking mode has, too."""
         with self.explained(context):
             return self._resumed(context, event)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """What OpenLineage asks a task that has ended: the packages as inputs, the environment as the output."""
+        return lineage_of_install(*self._told) if self._told else None
+
+    @contextmanager
+    def explained(self, context: Context) -> Iterator[None]:
+        """Make a failure readable, count it, and lead to the very build that failed, where it has a page."""
+        from airflow_gar_provider.errors import GarProviderError, InstallFailedError
+
+        with super().explained(context):
+            try:
+                yield
+            except GarProviderError as error:
+                if self._told is None:  # else it was installed, and what came after it failed: a smoke DAG
+                    count_failed_install(error)
+                if isinstance(error, InstallFailedError) and error.log_link:
+                    BuildLogLink().persist(context, error.log_link)
+                raise
+
+    def _show(self, context: Context, wish: Wish) -> None:
+        """The pages that are known before anything is done."""
+        EnvironmentLink().persist(context, wish.environment.console_url)
+        if wish.repository is None:
+            return
+        RepositoryLink().persist(context, wish.repository.console_url)
+        if len(wish.requirements) == 1:
+            [requirement] = wish.requirements
+            PackageLink().persist(context, wish.repository.package_console_url(requirement.name))
+            if requirement.pinned:
+                persist_package_links(context, wish.repository, [(requirement.name, requirement.pinned)])
+
+    def _install(self, context: Context, cloud: Cloud, wish: Wish) -> dict[str, Any]:
+        """All of it, waiting here; what is waited for is shown meanwhile."""
+        from airflow_gar_provider.steps.install import install
+
+        return install(
+            cloud,
+            wish,
+            self.clock(),
+            timeout=self.timeout,
+            poll_interval=self.poll_interval,
+            on_wait=lambda operation: persist_update(context, wish.environment, operation),
+        )
 
     def _resumed(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         from airflow_gar_provider.steps.install import Draining, Pending, proceed, timed_out
@@ -121,7 +182,7 @@ class InstallPrivatePackageOperator(GarOperator):
         if event["status"] == "lost":
             self.log.warning("the wait ended without an answer (%s): looking again", event["message"])
         waited = Draining(()) if event.get("drain") else Pending(event["operation"], event["ours"])
-        return self._next(context, proceed(cloud, wish, self.clock(), waited))
+        return self._next(context, wish, proceed(cloud, wish, self.clock(), waited))
 
     def _wish(self, context: Context) -> Wish:
         from airflow_gar_provider.core.environment import EnvironmentName, Wish
@@ -135,6 +196,7 @@ class InstallPrivatePackageOperator(GarOperator):
             absent=parse_names(self.absent),
             repository=RepositoryName.parse(self.repository) if self.repository else None,
             run=run_of(context),
+            goes_on=goes_on(self, context),
             **self._care(),
         )
         if not wish.wanted:
@@ -158,18 +220,23 @@ class InstallPrivatePackageOperator(GarOperator):
             "ignore_hold": self.ignore_hold,
         }
 
-    def _next(self, context: Context, found: Pending | Draining | dict[str, Any]) -> dict[str, Any]:
+    def _next(self, context: Context, wish: Wish, found: Pending | Draining | dict[str, Any]) -> dict[str, Any]:
         """The result, or a wait in the triggerer."""
         from airflow_gar_provider.steps.update import Pending
 
         if not isinstance(found, dict):
             trigger = self._trigger(found, run_of(context))
             if isinstance(found, Pending):
-                OperationLink().persist_operation(context, found.operation)
+                persist_update(context, wish.environment, found.operation)
             self.defer(trigger=trigger, method_name="execute_complete")
             raise AssertionError("defer raises")
         if found.get("operation"):
-            OperationLink().persist_operation(context, found["operation"])
+            persist_update(context, wish.environment, found["operation"])
+        installed = [(entry["package"], entry["after"]) for entry in found["packages"] if entry["after"]]
+        if wish.repository is not None:
+            persist_package_links(context, wish.repository, installed)
+        self._told = (found, str(wish.repository) if wish.repository else None)
+        count_install(found)
         self.log.info(found["message"])
         return found
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_gar_provider.compat import Context, mask_secret
-from airflow_gar_provider.links.gar import EnvironmentLink
-from airflow_gar_provider.operators.base import GarOperator, run_of
+from airflow_gar_provider.links.gar import EnvironmentLink, RepositoryLink
+from airflow_gar_provider.operators.base import GarOperator, goes_on, run_of
 
 if TYPE_CHECKING:
     from airflow_gar_provider.core.environment import EnvironmentName
@@ -61,7 +61,7 @@ class ComposerPipConfigOperator(GarOperator):
         "restore",
         *GarOperator.template_fields,
     )
-    operator_extra_links = (EnvironmentLink(),)
+    operator_extra_links = (EnvironmentLink(), RepositoryLink())
 
     def __init__(
         self,
@@ -119,7 +119,10 @@ class ComposerPipConfigOperator(GarOperator):
             operation = "" if self.operation in (None, "None") else str(self.operation)
             return finish(self.cloud(), name, self.key_service_account, operation)
         repositories = tuple(RepositoryName.parse(text) for text in split_list(self.repository))
-        wanted = Pointing(name, repositories, self.form, self._source(), self.rotate, run_of(context))
+        if repositories:
+            RepositoryLink().persist(context, repositories[0].console_url)
+        again = goes_on(self, context)
+        wanted = Pointing(name, repositories, self.form, self._source(), self.rotate, run_of(context), again)
         return configure(self.cloud(), wanted, mask_secret, self.clock())
 
     def _source(self) -> KeySource | None:

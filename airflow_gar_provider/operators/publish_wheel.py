@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_gar_provider.assets import PUBLISHED, lineage_of, tell_published
+from airflow_gar_provider.assets import PUBLISHED, run_begun, tell_published
 from airflow_gar_provider.compat import AssetAlias, Context
+from airflow_gar_provider.lineage import lineage_of_publication
 from airflow_gar_provider.links.gar import PackageLink, RepositoryLink, VersionLink, persist_package_links
+from airflow_gar_provider.metrics import count_publication
 from airflow_gar_provider.operators.base import GarOperator
 
 
@@ -28,7 +30,9 @@ class PublishWheelOperator(GarOperator):
     :param repository: `projects/P/locations/L/repositories/R`, a standard one.
     :param target_python: the Python of the environments that are to install it, `3.11` or several: a release of which
         no file installs there is refused.
-    :param allowed_prefixes: prefixes, one of which every package's name must have, `acme-` say.
+    :param allowed_prefixes: prefixes, one of which every package's name must have, `acme-` say; no template field, as
+        the next one, so that what a form says cannot change it.
+    :param allowed_sources: `gs://BUCKET/FOLDER` or absolute folders below which every entry of `wheels` must lie.
     :param virtual_repository: a virtual repository; names that one of its public upstreams serves, too, are refused.
     :param max_size_mb: the most megabytes (10^6 bytes) that one file may have.
     :param parallel: how many files are sent at once.
@@ -41,7 +45,6 @@ class PublishWheelOperator(GarOperator):
         "wheels",
         "repository",
         "target_python",
-        "allowed_prefixes",
         "virtual_repository",
         "max_size_mb",
         *GarOperator.template_fields,
@@ -55,6 +58,7 @@ class PublishWheelOperator(GarOperator):
         repository: str,
         target_python: str | Sequence[str] | None = None,
         allowed_prefixes: str | Sequence[str] | None = None,
+        allowed_sources: str | Sequence[str] | None = None,
         virtual_repository: str | None = None,
         max_size_mb: float | None = None,
         parallel: int = 4,
@@ -66,6 +70,7 @@ class PublishWheelOperator(GarOperator):
         self.repository = repository
         self.target_python = target_python
         self.allowed_prefixes = allowed_prefixes
+        self.allowed_sources = allowed_sources
         self.virtual_repository = virtual_repository
         self.max_size_mb = max_size_mb
         self.parallel = parallel
@@ -77,11 +82,14 @@ class PublishWheelOperator(GarOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Collect, check, upload, confirm."""
+        from airflow_gar_provider.core.allowed import Allowed
         from airflow_gar_provider.core.publishable import Rules
         from airflow_gar_provider.core.repository import RepositoryName
+        from airflow_gar_provider.core.requirement import split_list
         from airflow_gar_provider.steps.publish import publish_from
 
         with self.explained(context):
+            Allowed.read(sources=self.allowed_sources).require(sources=split_list(self.wheels))
             repository = RepositoryName.parse(self.repository)
             RepositoryLink().persist(context, repository.console_url)
             rules = Rules.read(
@@ -99,15 +107,17 @@ class PublishWheelOperator(GarOperator):
                 on_checked=lambda files: persist_package_links(
                     context, repository, [(item.name, item.version) for item in files]
                 ),
+                begun=run_begun(context) if context["ti"].try_number > 1 else None,
             )
             tell_published(context, result)
+        count_publication(result["files"])
         self._published = result
         self.log.info(result["message"])
         return result
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """What OpenLineage asks a task that has ended: the packages, as output datasets."""
-        return lineage_of(self._published) if self._published else None
+        return lineage_of_publication(self._published) if self._published else None
 
 
 def _with_alias(outlets: Any) -> list[Any]:  # an outlet is whatever Airflow takes for one

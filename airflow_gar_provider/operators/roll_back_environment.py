@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_gar_provider.compat import Context
 from airflow_gar_provider.links.gar import EnvironmentLink
+from airflow_gar_provider.links.operation import BuildLogLink, OperationLink, persist_update
+from airflow_gar_provider.metrics import count
 from airflow_gar_provider.operators.base import GarOperator
 from airflow_gar_provider.operators.rollout_base import THIS_RUN
 
@@ -41,7 +43,7 @@ class RollBackEnvironmentOperator(GarOperator):
         "state_impersonation_chain",
         *GarOperator.template_fields,
     )
-    operator_extra_links = (EnvironmentLink(),)
+    operator_extra_links = (EnvironmentLink(), OperationLink(), BuildLogLink())
 
     def __init__(
         self,
@@ -82,9 +84,11 @@ class RollBackEnvironmentOperator(GarOperator):
                 why=self.why,
                 timeout=self.timeout,
                 poll_interval=self.poll_interval,
+                on_wait=lambda operation: persist_update(context, name, operation),
             )
             if self.state:
                 self._note(name)
+        count("rollback.finished", result["outcome"])
         self.log.info(result["message"])
         return result
 

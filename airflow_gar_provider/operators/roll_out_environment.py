@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_gar_provider.compat import AirflowSkipException, Context
-from airflow_gar_provider.links.gar import EnvironmentLink
+from airflow_gar_provider.links.storage import PlanLink
+from airflow_gar_provider.operators.base import goes_on
 from airflow_gar_provider.operators.install_package import InstallPrivatePackageOperator
 from airflow_gar_provider.operators.rollout_base import THIS_RUN
 
@@ -54,6 +55,7 @@ class RollOutEnvironmentOperator(InstallPrivatePackageOperator):
         "gcp_conn_id",
         "impersonation_chain",
     )
+    operator_extra_links = (*InstallPrivatePackageOperator.operator_extra_links, PlanLink())
 
     def __init__(
         self,
@@ -79,12 +81,13 @@ class RollOutEnvironmentOperator(InstallPrivatePackageOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait for the turn, install, verify, smoke; keep the verdict."""
-        from airflow_gar_provider.steps.install import begin, install
-        from airflow_gar_provider.steps.roll_out import check_unchanged, check_wheels, enter
+        from airflow_gar_provider.steps.install import begin
+        from airflow_gar_provider.steps.roll_out import check_unchanged, check_wheels, enter, wish_of
 
         with self.explained(context):
+            PlanLink().persist_object(context, self._fleet_state.plan_uri)
             plan, item, attempt = self._plan, self._item, context["ti"].try_number
-            EnvironmentLink().persist(context, item.environment.console_url)
+            self._show(context, wish_of(plan, item))
             now = datetime.now(timezone.utc)
             verdict = enter(self._fleet_state, plan, item, self.clock(), now=now, attempt=attempt)
             if verdict is not None:
@@ -94,11 +97,8 @@ class RollOutEnvironmentOperator(InstallPrivatePackageOperator):
                 if self.changed == "refuse":
                     check_unchanged(cloud, plan, item)
                 check_wheels(cloud, plan, item)
-                if self.deferrable:
-                    found = begin(cloud, wish, self.clock())
-                else:
-                    found = install(cloud, wish, self.clock(), timeout=self.timeout, poll_interval=self.poll_interval)
-                return self._close(cloud, self._next(context, found))
+                found = begin(cloud, wish, self.clock()) if self.deferrable else self._install(context, cloud, wish)
+                return self._close(cloud, self._next(context, wish, found))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Look again after the wait: the ending that the blocking mode has, too."""
@@ -126,7 +126,7 @@ class RollOutEnvironmentOperator(InstallPrivatePackageOperator):
     def _wish(self, context: Context) -> Wish:
         from airflow_gar_provider.steps.roll_out import wish_of
 
-        return wish_of(self._plan, self._item, **self._care())
+        return wish_of(self._plan, self._item, goes_on=goes_on(self, context), **self._care())
 
     @contextmanager
     def _judged(self, context: Context) -> Iterator[None]:

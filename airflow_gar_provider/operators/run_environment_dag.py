@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_gar_provider.compat import Context, default_deferrable
-from airflow_gar_provider.links.gar import EnvironmentLink
+from airflow_gar_provider.links.gar import EnvironmentLink, EnvironmentRunLink
 from airflow_gar_provider.operators.base import GarOperator, run_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RunEnvironmentDagOperator(GarOperator):
     """
 
     template_fields: Sequence[str] = ("environment", "environment_dag_id", "conf", "file", *GarOperator.template_fields)
-    operator_extra_links = (EnvironmentLink(),)
+    operator_extra_links = (EnvironmentLink(), EnvironmentRunLink())
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class RunEnvironmentDagOperator(GarOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start a run, or follow the one of an earlier try; wait here or in the triggerer; show."""
         from airflow_gar_provider.core.environment import EnvironmentName
+        from airflow_gar_provider.core.environment_dag import run_page
         from airflow_gar_provider.steps.environment_dag import start_run, wait_for_run
 
         with self.explained(context):
@@ -72,6 +73,8 @@ class RunEnvironmentDagOperator(GarOperator):
             environment = cloud.composer.get_environment(name)
             airflow = cloud.airflow_of(environment)
             run_id = start_run(airflow, cloud.storage, environment, order, timeout=self.timeout, clock=clock)
+            page = run_page(environment.airflow_uri, environment.airflow_version, order.dag_id, run_id)
+            EnvironmentRunLink().persist(context, page)
             if self.deferrable:
                 self._defer(run_id, begun + self.timeout)
             left = begun + self.timeout - time.time()

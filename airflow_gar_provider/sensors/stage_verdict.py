@@ -39,7 +39,7 @@ class StageVerdictSensor(RolloutOperator, BaseSensorOperator):
         if is_true(self.planned_only):
             return True
         with self.explained(context):
-            state = self.fleet_state()
+            state = self.fleet_state(context)
             plan = state.read_plan()
             limits = plan.stage(self.stage)
             over, trouble = soak(cache(self.cloud_of), state, plan, limits, datetime.now(timezone.utc))
