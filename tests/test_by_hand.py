@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-ME = "me@acme.example"
-ENVIRONMENTS = "projects/acme-data/locations/europe-west1/environments"
+from tests.guide_shell import ROOT, World, blocks
+
+PARENT = "projects/acme-data/locations/europe-west1/environments"
 PYTHON = "projects/acme-packages/locations/europe-west1/repositories/python"
 KEY_FORM = r"_json_key_base64:[A-Za-z0-9+/=]+@"
 
@@ -29,59 +24,23 @@ pytestmark = [
 ]
 
 
-def blocks() -> list[str]:
+def scripts() -> list[str]:
     """The scripts of the section."""
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## By hand\n")[2].partition("\n## ")[0]
-    return re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
-
-
-@dataclass(frozen=True)
-class World:
-    """A sandbox that is started anew for each command, with the state of the last one."""
-
-    state: Path
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command at the top of the repository, as somebody who owns both projects."""
-        projects = ("acme-packages", "acme-data")
-        options = [f"--grant=user:{ME}=roles/owner@projects/{project}" for project in projects]
-        options += [f"--environment={ENVIRONMENTS}/{name}" for name in ("dev", "staging")]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            [*self._sandbox, "run", f"--data-dir={self.state}", f"--caller={ME}", *options, "--", *command],
-            cwd=ROOT,
-            env={**os.environ, "PATH": path, "TMPDIR": str(self.state.parent)},
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-
-    def status(self) -> dict[str, Any]:
-        """What is there, by the sandbox's own word: environments by their short names."""
-        command = [*self._sandbox, "status", f"--data-dir={self.state}", "--json"]
-        value: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        named = {item["name"].rpartition("/")[2]: item for item in value["environments"]}
-        return {**value, "environments": named}
-
-    def pip_conf(self, environment: str) -> str:
-        """What lies in the bucket of an environment."""
-        bucket = self.status()["environments"][environment]["bucket"]
-        return self.run("gcloud", "storage", "cat", f"gs://{bucket}/config/pip/pip.conf").stdout
-
-    @property
-    def _sandbox(self) -> list[str]:
-        return [sys.executable, "-m", "airflow_gar_provider.sandbox"]
+    return blocks(section, "bash")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("by-hand") / "state")
+    return World(
+        tmp_path_factory.mktemp("by-hand") / "state",
+        environments=tuple(f"{PARENT}/{name}" for name in ("dev", "staging")),
+    )
 
 
 @pytest.fixture(scope="module")
 def walked(world: World) -> subprocess.CompletedProcess[str]:
-    return world.run("bash", "-c", blocks()[0])
+    return world.run("bash", "-c", scripts()[0])
 
 
 def test_the_road_ends_with_the_distance(walked: subprocess.CompletedProcess[str], world: World) -> None:
@@ -111,7 +70,7 @@ def test_the_way_of_2022_needs_no_role_of_the_environment(
 ) -> None:
     """With a key in its pip.conf an environment installs that may not read the repository itself."""
     assert walked.returncode == 0
-    ran = world.run("bash", "-c", blocks()[1])
+    ran = world.run("bash", "-c", scripts()[1])
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.split()[-2:] == ["mypythonlib", "1.0.0"]
     assert world.status()["environments"]["staging"]["packages"] == {"mypythonlib": "==1.0.0"}
