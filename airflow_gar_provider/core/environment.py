@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from packaging.utils import canonicalize_name
 
 from airflow_gar_provider.core.preflight import CHECKS
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.core.repository import LOCATION, PROJECT, RepositoryName
 from airflow_gar_provider.core.requirement import Requirement
 from airflow_gar_provider.errors import EnvironmentNotReadyError, InvalidInputError, InvalidNameError
@@ -36,7 +37,7 @@ class EnvironmentName:
         match = _NAME.fullmatch(text) if isinstance(text, str) else None
         if not match:
             raise InvalidNameError(
-                f"{text!r} is not the name of a Composer environment",
+                f"{redact(str(text))!r} is not the name of a Composer environment",
                 remedy="write projects/PROJECT/locations/LOCATION/environments/ENVIRONMENT, "
                 "as `gcloud composer environments describe` prints it under `name`",
             )
@@ -149,6 +150,8 @@ class Wish:
     """Install a version again that was rolled back here."""
     run: str = ""
     """Identifies the task's run: a later try finds the record of an earlier one by it."""
+    goes_on: bool = False
+    """A retry: what an earlier try has come to is told again. False: asked anew, also by who cleared the task."""
     asked: tuple[str, ...] = ()
     """The wish as it was asked for, as text, when `requirements` are the exact pins that came of it."""
 

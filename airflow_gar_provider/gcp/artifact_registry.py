@@ -17,6 +17,7 @@ from google.iam.v1 import iam_policy_pb2, options_pb2, policy_pb2
 from airflow_gar_provider.core.repository import RegistryFile, Repository, RepositoryName, Upstream
 from airflow_gar_provider.core.repository_settings import Settings
 from airflow_gar_provider.errors import NotFoundError
+from airflow_gar_provider.gcp.grpc_client import grpc_client
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, RETRY, Session, google_errors
 
 _MODE = {"standard": "STANDARD_REPOSITORY", "remote": "REMOTE_REPOSITORY", "virtual": "VIRTUAL_REPOSITORY"}
@@ -41,7 +42,7 @@ class ArtifactRegistry:
 
     @cached_property
     def _client(self) -> ar.ArtifactRegistryClient:
-        return ar.ArtifactRegistryClient(credentials=self._session.credentials)
+        return grpc_client(ar.ArtifactRegistryClient, self._session)
 
     def get_repository(self, name: RepositoryName) -> Repository | None:
         """The repository, or None when there is none."""

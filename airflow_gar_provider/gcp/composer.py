@@ -17,7 +17,9 @@ from google.protobuf import field_mask_pb2
 
 from airflow_gar_provider.core.environment import Environment, EnvironmentName, Patch
 from airflow_gar_provider.core.operation import Operation
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import GoogleApiError
+from airflow_gar_provider.gcp.grpc_client import grpc_client
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, RETRY, Session, google_errors
 
 _COMMAND_TIMEOUT = 300.0
@@ -32,7 +34,7 @@ class Composer:
 
     @cached_property
     def _client(self) -> composer.EnvironmentsClient:
-        return composer.EnvironmentsClient(credentials=self._session.credentials, transport="grpc")
+        return grpc_client(composer.EnvironmentsClient, self._session)
 
     def get_environment(self, name: EnvironmentName) -> Environment:
         """The environment. Raises NotFoundError when there is none."""
@@ -65,7 +67,7 @@ class Composer:
             resource=parent,
             remedy="the caller needs composer.imageversions.list (roles/composer.user)",
         ):
-            client = composer.ImageVersionsClient(credentials=self._session.credentials, transport="grpc")
+            client = grpc_client(composer.ImageVersionsClient, self._session)
             request = composer.ListImageVersionsRequest(parent=parent, page_size=1000, include_past_releases=True)
             found = client.list_image_versions(request, retry=RETRY, timeout=CALL_TIMEOUT)
             return {image.image_version_id: tuple(image.supported_python_versions) for image in found}
@@ -127,9 +129,10 @@ class Composer:
             command = composer.ExecuteAirflowCommandRequest(
                 environment=str(name), command="list-packages", subcommand=subcommand
             )
-            begun = self._client.execute_airflow_command(command, timeout=CALL_TIMEOUT)
+            # Listing changes nothing: it may be begun twice.
+            begun = self._client.execute_airflow_command(command, retry=RETRY, timeout=CALL_TIMEOUT)
             if begun.error:
-                raise GoogleApiError(f"could not list installed packages: {begun.error}", resource=str(name))
+                raise GoogleApiError(f"could not list installed packages: {redact(begun.error)}", resource=str(name))
             return self._output(name, begun)
 
     def _output(self, name: EnvironmentName, begun: composer.ExecuteAirflowCommandResponse) -> str:
@@ -153,7 +156,7 @@ class Composer:
             wait = min(wait * 1.5, 10.0)
         if answer.exit_info.exit_code:
             text = answer.exit_info.error or "\n".join(lines[-5:])
-            raise GoogleApiError(f"the list of packages failed in the environment: {text}", resource=str(name))
+            raise GoogleApiError(f"the list of packages failed in the environment: {redact(text)}", resource=str(name))
         return "\n".join(lines)
 
 

@@ -18,8 +18,15 @@ import requests
 
 from airflow_gar_provider.core.environment import Environment
 from airflow_gar_provider.core.environment_dag import BrokenFile
-from airflow_gar_provider.errors import GarProviderError, NotFoundError
-from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors
+from airflow_gar_provider.errors import NotFoundError
+from airflow_gar_provider.gcp.session import (
+    CALL_TIMEOUT,
+    Session,
+    error_of_response,
+    google_errors,
+    read_again,
+    understood,
+)
 
 
 class EnvironmentAirflow:
@@ -81,9 +88,10 @@ class EnvironmentAirflow:
         found: list[dict[str, Any]] = []
         while True:
             page = self._call("GET", f"{path}&limit=100&offset={len(found)}", action)
-            found += page[key]
-            if not page[key] or len(found) >= page["total_entries"]:
-                return found
+            with understood(action, resource=str(self._environment.name)):
+                found += [dict(entry) for entry in page[key]]
+                if not page[key] or len(found) >= int(page["total_entries"]):
+                    return found
 
     def start_run(self, dag_id: str, run_id: str, conf: Mapping[str, Any], note: str = "") -> None:
         """Start a run under a name of ours. Raises ConcurrentChangeError when there is one of that name."""
@@ -134,6 +142,11 @@ class EnvironmentAirflow:
             return None
 
     def _call(self, method: str, path: str, action: str, *, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        if method == "GET":
+            return read_again(lambda: self._once(method, path, action))
+        return self._once(method, path, action, body=body)
+
+    def _once(self, method: str, path: str, action: str, *, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         name = str(self._environment.name)
         remedy = "the caller needs a role that may open the environment's Airflow UI (roles/composer.user), and the "
         remedy += "web server's network access control must admit it"
@@ -150,10 +163,8 @@ class EnvironmentAirflow:
             raise error_of_response(
                 response, action, resource=name, remedy=remedy if response.status_code in (401, 403) else None
             )
-        try:
+        with understood(action, resource=name):
             return dict(response.json())
-        except ValueError as error:
-            raise GarProviderError(f"could not {action}: the answer is not JSON", resource=name) from error
 
 
 def _runs(dag_id: str) -> str:

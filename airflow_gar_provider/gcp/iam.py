@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from airflow_gar_provider.core.service_account_key import ServiceAccountKey
 from airflow_gar_provider.errors import InvalidKeyError, NotFoundError
-from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors
+from airflow_gar_provider.gcp.session import (
+    CALL_TIMEOUT,
+    Session,
+    error_of_response,
+    google_errors,
+    read_again,
+    understood,
+)
 
 _URL = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
 # google-cloud-iam's admin client is no dependency of the Google provider; these five calls need none.
@@ -42,19 +48,21 @@ class Iam:
         )
         answer = self._call("POST", email, "", "create a key of the service account", remedy=remedy)
         try:
-            return ServiceAccountKey.parse(base64.b64decode(answer["privateKeyData"], validate=True))
-        except (KeyError, binascii.Error):
+            content = base64.b64decode(answer["privateKeyData"], validate=True)
+        except (KeyError, TypeError, ValueError):
             raise InvalidKeyError("IAM's answer holds no key file", resource=email) from None
+        return ServiceAccountKey.parse(content)
 
     def list_keys(self, email: str) -> tuple[KeyInfo, ...]:
         """The keys that people made; not those that Google rotates for itself."""
         remedy = "the caller needs iam.serviceAccountKeys.list on the account (roles/iam.serviceAccountKeyAdmin)"
         what = "list the keys of the service account"
-        answer = self._call("GET", email, "", what, remedy=remedy, query="?keyTypes=USER_MANAGED")
-        return tuple(
-            KeyInfo(key["name"].rpartition("/")[2], bool(key.get("disabled")), _time(key["validAfterTime"]))
-            for key in answer.get("keys", [])
-        )
+        answer = read_again(lambda: self._call("GET", email, "", what, remedy=remedy, query="?keyTypes=USER_MANAGED"))
+        with understood(what, resource=email):
+            return tuple(
+                KeyInfo(key["name"].rpartition("/")[2], bool(key.get("disabled")), _time(key["validAfterTime"]))
+                for key in answer.get("keys", [])
+            )
 
     def disable_key(self, email: str, key_id: str) -> None:
         """Make a key useless, in a way that can be taken back. A key that is gone is no error."""
@@ -79,7 +87,8 @@ class Iam:
             )
         if response.status_code >= 400:
             raise error_of_response(response, what, resource=email, remedy=remedy)
-        return response.json() if response.content else {}
+        with understood(what, resource=email):
+            return response.json() if response.content else {}
 
 
 def _time(text: str) -> datetime:

@@ -7,7 +7,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from airflow_gar_provider.core.environment import EnvironmentName
-from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors
+from airflow_gar_provider.gcp.session import (
+    CALL_TIMEOUT,
+    Session,
+    error_of_response,
+    google_errors,
+    read_again,
+    understood,
+)
 
 _URL = "https://logging.googleapis.com/v2/entries:list"
 _BUILDS = "https://cloudbuild.googleapis.com/v1"
@@ -65,11 +72,12 @@ class Logs:
                 resource=build,
                 remedy="the caller needs cloudbuild.builds.get there (roles/cloudbuild.builds.viewer)",
             )
-        value = response.json()
-        failure: dict[str, Any] = value.get("failureInfo") or {}
-        detail = ": ".join(str(failure[key]) for key in ("type", "detail") if failure.get(key))
-        # In Cloud Build's own words TIMEOUT is a status: `Build timed out` is what its log says of it.
-        ended = "Build timed out" if value.get("status") == "TIMEOUT" else f"Cloud Build: {value.get('status')}"
+        with understood("look at the Cloud Build build", resource=build):
+            value = response.json()
+            failure: dict[str, Any] = value.get("failureInfo") or {}
+            detail = ": ".join(str(failure[key]) for key in ("type", "detail") if failure.get(key))
+            # In Cloud Build's own words TIMEOUT is a status: `Build timed out` is what its log says of it.
+            ended = "Build timed out" if value.get("status") == "TIMEOUT" else f"Cloud Build: {value.get('status')}"
         return [ended, *([f"Cloud Build: {detail}"] if detail else [])]
 
     def _lines(self, project: str, clauses: Sequence[str]) -> list[str]:
@@ -79,6 +87,9 @@ class Logs:
             "orderBy": "timestamp desc",
             "pageSize": _LIMIT,
         }
+        return read_again(lambda: self._entries(project, body))
+
+    def _entries(self, project: str, body: dict[str, Any]) -> list[str]:
         with google_errors("read the build log", resource=f"projects/{project}"):
             response = self._session.http.post(_URL, json=body, timeout=CALL_TIMEOUT)
         if response.status_code >= 400:
@@ -88,8 +99,9 @@ class Logs:
                 resource=f"projects/{project}",
                 remedy="the caller needs logging.logEntries.list there (roles/logging.viewer)",
             )
-        entries = response.json().get("entries", [])
-        return [line for entry in reversed(entries) for line in _text(entry).splitlines()]
+        with understood("read the build log", resource=f"projects/{project}"):
+            entries = response.json().get("entries", [])
+            return [line for entry in reversed(entries) for line in _text(entry).splitlines()]
 
 
 def _text(entry: dict[str, Any]) -> str:

@@ -10,17 +10,15 @@ from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
-from google.api_core.retry import if_exception_type
 from packaging.utils import canonicalize_name
 
 from airflow_gar_provider.core.repository import RepositoryName
-from airflow_gar_provider.errors import AccessDeniedError, UnavailableError
-from airflow_gar_provider.gcp.session import CALL_TIMEOUT, RETRY, Session, error_of_response, google_errors
+from airflow_gar_provider.errors import AccessDeniedError, GoogleApiError
+from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors, read_again
 from airflow_gar_provider.gcp.upload_body import UploadBody
 
 _UPLOAD_TIMEOUT = (20.0, 300.0)
 """Seconds to connect, and between two bytes of the answer."""
-_PAGE_RETRY = RETRY.with_predicate(if_exception_type(UnavailableError)).with_timeout(15.0)
 _USER = "oauth2accesstoken"
 """The user name that goes with an access token (Artifact Registry's documentation of Python authentication)."""
 
@@ -89,8 +87,7 @@ class PackageIndex:
         A 404 does not tell a package that is not there from a repository that is not there. An index that is away for
         a moment is asked again. Raises AccessDeniedError, UnavailableError.
         """
-        read: Callable[[], tuple[IndexFile, ...] | None] = _PAGE_RETRY(lambda: self._files(repository, package))
-        return read()
+        return read_again(lambda: self._files(repository, package))
 
     def _files(self, repository: RepositoryName, package: str) -> tuple[IndexFile, ...] | None:
         url = f"{repository.index_url}{canonicalize_name(package)}/"
@@ -165,10 +162,13 @@ def _is_duplicate(response: requests.Response) -> bool:
 
 
 def read_index_page(page: str, url: str) -> tuple[IndexFile, ...]:
-    """The links of a PEP 503 page; `url` is where it was read, after redirects."""
+    """The links of a PEP 503 page; `url` is where it was read, after redirects. Raises GoogleApiError for no page."""
     parser = _Links(url)
-    parser.feed(page)
-    parser.close()
+    try:
+        parser.feed(page)
+        parser.close()
+    except (AssertionError, ValueError) as error:  # how Python's parser gives up on `<![x`, for one
+        raise GoogleApiError("the index answered with what is no HTML page", resource=url) from error
     return tuple(parser.found)
 
 
@@ -182,11 +182,17 @@ class _Links(HTMLParser):
         """Every link of the page is a file; a `base` moves those that follow."""
         values = dict(attrs)
         href = values.get("href")
-        if tag == "base" and href:
-            self._url = urljoin(self._url, href)
-        if tag != "a" or not href:
+        if tag not in ("a", "base") or not href:
             return
-        url, _, fragment = urljoin(self._url, href).partition("#")
+        try:
+            whole = urljoin(self._url, href)
+            urlsplit(whole)
+        except ValueError:  # no URL (`http://[x`): pip passes it over, too
+            return
+        if tag == "base":
+            self._url = whole
+            return
+        url, _, fragment = whole.partition("#")
         digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
         yanked = (values.get("data-yanked") or "") if "data-yanked" in values else None
         name = unquote(urlsplit(url).path.rsplit("/", 1)[-1])

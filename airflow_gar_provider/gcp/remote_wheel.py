@@ -10,6 +10,7 @@ import io
 import re
 import zipfile
 
+from airflow_gar_provider.core import archive as zipped
 from airflow_gar_provider.errors import GoogleApiError
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, Session, error_of_response, google_errors
 
@@ -27,7 +28,7 @@ def metadata_of(session: Session, url: str) -> str:
             if len(names) != 1 or archive.getinfo(names[0]).file_size > _LIMIT:
                 raise GoogleApiError("the wheel has no readable METADATA", resource=url)
             return archive.read(names[0]).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except zipped.UNREADABLE as error:
         raise GoogleApiError(f"the file in the registry is no wheel: {error}", resource=url) from error
 
 
@@ -55,8 +56,11 @@ class _Remote(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move; nothing is fetched."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if at < 0:
+            raise ValueError("a seek to before the file's begin")
+        self._at = at
+        return at
 
     def read(self, size: int = -1) -> bytes:
         """Bytes from the position on; what is not here yet is fetched, 64 KiB at least."""

@@ -9,6 +9,7 @@ import google_crc32c
 from google.cloud import secretmanager_v1
 
 from airflow_gar_provider.errors import GoogleApiError, InvalidNameError
+from airflow_gar_provider.gcp.grpc_client import grpc_client
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT, RETRY, Session, google_errors
 
 _NAME = re.compile(r"(?P<secret>projects/[^/]+/secrets/[A-Za-z0-9_-]{1,255})(?:/versions/(?P<version>[A-Za-z0-9_-]+))?")
@@ -22,7 +23,7 @@ class SecretManager:
 
     @cached_property
     def _client(self) -> secretmanager_v1.SecretManagerServiceClient:
-        return secretmanager_v1.SecretManagerServiceClient(credentials=self._session.credentials)
+        return grpc_client(secretmanager_v1.SecretManagerServiceClient, self._session)
 
     def read(self, name: str) -> bytes:
         """What `projects/P/secrets/S`, or `…/versions/V` of it, holds; without a version its newest.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import google.auth.exceptions
 import requests
@@ -16,7 +17,7 @@ from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession, Request
 
-from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.core.redaction import redact, redact_error
 from airflow_gar_provider.errors import (
     AccessDeniedError,
     ConcurrentChangeError,
@@ -39,6 +40,37 @@ RETRY = Retry(
     timeout=CALL_TIMEOUT,
 )
 """For calls that change nothing, or that say with an etag or generation what they expect to change."""
+
+
+_READ = RETRY.with_predicate(if_exception_type(UnavailableError)).with_timeout(15.0)
+T = TypeVar("T")
+
+
+def read_again(read: Callable[[], T]) -> T:
+    """Do what only reads over plain HTTP, and again while Google is away for a moment: UnavailableError after 15 s.
+
+    What is read is often what a warning could do without; a check that an outage of a second took away is not made.
+    """
+    again: Callable[[], T] = _READ(read)
+    try:
+        return again()
+    except api.RetryError as error:
+        raise error.cause or error from None
+
+
+class _Redacting(logging.Filter):
+    """Takes credentials out of records before any handler sees them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; none is dropped."""
+        if record.exc_info and record.exc_info[1] is not None:
+            redact_error(record.exc_info[1])
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+# gRPC logs what getting a token raised, with its traceback: the whole answer of IAM among it.
+logging.getLogger("grpc._plugin_wrapping").addFilter(_Redacting())
 
 
 class Session:
@@ -85,19 +117,52 @@ def google_errors(action: str, *, resource: str | None, remedy: str | None = Non
     try:
         yield
     except api.GoogleAPICallError as error:
-        raise _from_call(error, action, resource, remedy) from error
+        raise _from_call(error, action, resource, remedy) from _clean(error)
     except api.RetryError as error:
         if isinstance(error.cause, api.GoogleAPICallError):
-            raise _from_call(error.cause, action, resource, remedy) from error
-        raise UnavailableError(f"could not {action}: {error}", resource=resource) from error
+            raise _from_call(error.cause, action, resource, remedy) from _clean(error)
+        raise UnavailableError(f"could not {action}: {redact(str(error))}", resource=resource) from _clean(error)
     except google.auth.exceptions.GoogleAuthError as error:
+        if isinstance(error, google.auth.exceptions.TransportError) or error.retryable:
+            # The token endpoint, or the metadata server, is away: the credentials may be good.
+            raise UnavailableError(
+                f"could not {action}: no access token ({redact(str(error))})", resource=resource
+            ) from _clean(error)
         raise AccessDeniedError(
             f"could not {action}: no usable Google credentials ({redact(str(error))})",
             resource=resource,
             remedy="look at the Airflow connection's credentials (gcp_conn_id) and impersonation_chain",
-        ) from error
+        ) from _clean(error)
     except requests.RequestException as error:
-        raise UnavailableError(f"could not {action}: {redact(str(error))}", resource=resource) from error
+        raise UnavailableError(f"could not {action}: {redact(str(error))}", resource=resource) from _clean(error)
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def _clean(error: E) -> E:
+    """The error of Google's client, fit to be printed as the cause of ours: a task's log shows both."""
+    for call in (error, getattr(error, "cause", None)):
+        if isinstance(call, api.GoogleAPICallError):
+            # Its text is composed of its message and these; its answer would carry the request with its token along.
+            call._details, call._errors, call._response = [], [], None
+    redact_error(error)
+    return error
+
+
+@contextmanager
+def understood(action: str, *, resource: str) -> Iterator[None]:
+    """For reading an answer: one of another form than is documented is a GoogleApiError, never a KeyError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        redact_error(error)
+        raise GoogleApiError(
+            f"could not {action}: the answer is not of the form that Google documents "
+            f"({type(error).__name__}: {redact(str(error))[:200]})",
+            resource=resource,
+            remedy="look whether a proxy answers in Google's place; else try again",
+        ) from error
 
 
 _KINDS: tuple[tuple[tuple[type[Exception], ...], type[GoogleApiError]], ...] = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from google.api_core.exceptions import NotModified
 from google.cloud import storage
 from google.cloud.exceptions import NotFound
 from requests.adapters import HTTPAdapter
@@ -66,13 +67,39 @@ class Storage:
                 return None
         return content, int(blob.generation)
 
-    def write(self, bucket: str, name: str, content: bytes, *, if_generation: int | None = None) -> int:
+    def read_unless(self, bucket: str, name: str, generation: int) -> tuple[bytes, int] | None:
+        """Content and generation of an object that has another generation; None when it still has this one.
+
+        An object that is not there has the generation 0, and no content. A read that asks `ifGenerationNotMatch` is
+        answered with 304 when the generation is the same (Cloud Storage page "Request preconditions").
+        """
+        blob = self._client.bucket(bucket).blob(name)
+        with google_errors("read the object", resource=f"gs://{bucket}/{name}"):
+            try:
+                content = blob.download_as_bytes(if_generation_not_match=generation, timeout=CALL_TIMEOUT)
+            except NotModified:
+                return None
+            except NotFound:
+                return b"", 0
+        return content, int(blob.generation)
+
+    def write(
+        self,
+        bucket: str,
+        name: str,
+        content: bytes,
+        *,
+        if_generation: int | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> int:
         """Write an object; returns its generation.
 
         `if_generation` is the generation that is replaced, 0 for an object that must not exist; when another one is
-        there, ConcurrentChangeError.
+        there, ConcurrentChangeError. `notes`: custom metadata of this generation; whoever writes the next one does not
+        take it over.
         """
         blob = self._client.bucket(bucket).blob(name)
+        blob.metadata = dict(notes) if notes else None
         with google_errors("write the object", resource=f"gs://{bucket}/{name}"):
             blob.upload_from_string(
                 content, content_type="text/plain", if_generation_match=if_generation, timeout=CALL_TIMEOUT
@@ -117,6 +144,12 @@ class Storage:
                 timeout=CALL_TIMEOUT,
             )
         return int(copied.generation)
+
+    def notes(self, bucket: str, name: str) -> dict[str, str]:
+        """The custom metadata of the live generation of an object; empty when there is none, or no object."""
+        with google_errors("look at the object", resource=f"gs://{bucket}/{name}"):
+            found = self._client.bucket(bucket).get_blob(name, timeout=CALL_TIMEOUT)
+        return dict(found.metadata or {}) if found is not None else {}
 
     def written(self, bucket: str, name: str) -> datetime | None:
         """When the live generation of an object was written, by Google's clock; None when there is no object."""

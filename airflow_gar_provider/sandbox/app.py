@@ -118,7 +118,7 @@ class Control:
         except ValueError as error:
             return json_answer({"error": str(error)}, 400)
 
-    async def _answer(self, request: Request) -> Answer:  # noqa: PLR0911 - one line per path
+    async def _answer(self, request: Request) -> Answer:  # noqa: PLR0911, PLR0912 - one line per path
         route = (request.verb, request.path)
         if route == ("GET", "/healthz"):
             bugs = self._bugs()
@@ -131,10 +131,20 @@ class Control:
         if route == ("GET", "/sandbox/faults"):
             return json_answer({"unused": [fault.json() for fault in self._gate.unused()]})
         if route == ("DELETE", "/sandbox/faults"):
-            self._gate.clear()
+            self._gate.clear(keep_held=request.parameter("keep_held") == "true")
             return json_answer({"unused": []})
+        if route == ("GET", "/sandbox/held"):
+            wait, more_than = float(request.parameter("wait") or 0), int(request.parameter("more_than") or 0)
+            return json_answer({"held": await self._gate.held(wait, more_than)})
+        if route == ("POST", "/sandbox/held"):
+            value = await request.json()
+            if not isinstance(value, dict) or not isinstance(value.get("number"), int):
+                raise ValueError('Send {"number": N, "go_on": true or false}.')
+            self._gate.let_go(value["number"], go_on=bool(value.get("go_on")))
+            return json_answer({"let_go": value["number"]})
         if route == ("GET", "/sandbox/calls"):
-            return json_answer({"calls": self._gate.calls[int(request.parameter("since") or 0) :]})
+            calls = self._gate.calls
+            return json_answer({"calls": calls[int(request.parameter("since") or 0) :], "count": len(calls)})
         if route == ("POST", "/sandbox/setup"):
             return json_answer(await self._setup(await request.json()))
         if route == ("GET", "/sandbox/env"):

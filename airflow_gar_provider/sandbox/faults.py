@@ -4,18 +4,26 @@ One way for every language: `POST /sandbox/faults` on the sandbox's port, with o
 `{"method": "google.cloud.….Environments.GetEnvironment", "kind": "status", "status": 503, "times": 2}`. `GET
 /sandbox/faults` lists what was not used, `DELETE /sandbox/faults` forgets the queue, `GET /sandbox/calls` lists the
 calls with the names of their methods. Faults of one method are used in the order in which they were queued; `times` (1)
-is how many calls a fault hits. The kinds, with their own fields:
+is how many calls a fault hits, `skip` (0) how many it lets pass before; the method `*` is every method, but for what
+google-auth asks in a thread of its own at times of its own. The kinds, with their own fields:
 
 - `status`: this HTTP `status` (503) with this `message` instead of the work; with `retry_after` seconds, over HTTP the
   answer has that header.
 - `reset`: the connection is cut before the work. `lost_answer`: it is cut after the work was done.
 - `delay`: the work begins `seconds` later.
 - `token_expiry`: every access token of the caller's account stops working before the call is looked at, which is
-  answered with 401. A client that asks for a new token goes on; one that holds on to its old one does not.
+  answered with 401. A client that asks for a new token goes on; one that holds on to its old one does not. A call
+  without a token, such as the one for a new token, is passed over.
 - `failed_operation`: the operation that the call starts fails with this `message`, and with the code of `status` (400:
   INVALID_ARGUMENT, the code of every package failure). A Composer operation does none of its work then; one of
   Artifact Registry, which is done at once, has done it.
 - `stuck_operation`: the operation that the call starts never ends; its environment stays as it is.
+- `hold_before`: the call is received, and nothing is done with it. `hold_after`: its work is done, and nothing is
+  answered. `GET /sandbox/held?wait=SECONDS` is answered as soon as a call is held, so that its client can be killed
+  just then; with `more_than=N`, as soon as more than N are. `DELETE /sandbox/faults` cuts the connections of held
+  calls, and what was held before its work is then never done; with `?keep_held=true` it only forgets the queue. `POST
+  /sandbox/held` with `{"number": N, "go_on": true}` lets one call go on (a queued fault may hit it only now), with
+  `false` it is cut.
 
 A call that starts no operation (it is refused, say) leaves the last two in the queue.
 """
@@ -23,6 +31,7 @@ A call that starts no operation (it is refused, say) leaves the last two in the 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,11 +44,15 @@ if TYPE_CHECKING:
     from .identity import Principal
 
 T = TypeVar("T")
-KINDS = ("status", "reset", "lost_answer", "delay", "token_expiry", "failed_operation", "stuck_operation")
+_HOLD_KINDS = ("hold_before", "hold_after")
+KINDS = ("status", "reset", "lost_answer", "delay", "token_expiry", "failed_operation", "stuck_operation", *_HOLD_KINDS)
+ANY_METHOD = "*"
+_BACKGROUND = ("google.iam.credentials.v1.IAMCredentials.GetAllowedLocations",)
+"""What google-auth asks beside the calls, when it likes, and does without: with it no number would be sure."""
 _OPERATION_KINDS = ("failed_operation", "stuck_operation")
 # Shorter spellings: {"method": M, "status": 503} and {"method": M, "delay": 2}.
 _SHORT_KINDS = ("status", "delay")
-_FIELDS = ("method", "kind", "times", "status", "message", "seconds", "delay", "retry_after")
+_FIELDS = ("method", "kind", "times", "skip", "status", "message", "seconds", "delay", "retry_after")
 
 
 @dataclass(frozen=True)
@@ -47,11 +60,13 @@ class Fault:
     """Something that goes wrong at the next calls of one method."""
 
     method: str
-    """Google's name of the method."""
+    """Google's name of the method; `*`: every method, but for `_BACKGROUND`."""
     kind: str
     """One of `KINDS`, which the module's docstring explains."""
     times: int = 1
     """How many calls it still hits."""
+    skip: int = 0
+    """How many calls of the method pass before."""
     status: int = 503
     """The HTTP status of kind `status`; for a failed operation, the one that its error's code belongs to."""
     message: str = ""
@@ -78,10 +93,14 @@ class Fault:
         times = int(value.get("times", 1))
         if times < 1:
             raise ValueError("A fault's times is 1 or more.")
+        skip = int(value.get("skip", 0))
+        if skip < 0:
+            raise ValueError("A fault's skip is 0 or more.")
         seconds = float(value.get("seconds") or value.get("delay") or 0.0)
         pause = value.get("retry_after")
         message = str(value.get("message", ""))
-        return cls(value["method"], kind, times, status, message, seconds, None if pause is None else int(pause))
+        pause = None if pause is None else int(pause)
+        return cls(value["method"], kind, times, skip, status, message, seconds, pause)
 
     def json(self) -> dict[str, Any]:
         """The fault as the queue shows it."""
@@ -89,6 +108,7 @@ class Fault:
             "method": self.method,
             "kind": self.kind,
             "times": self.times,
+            "skip": self.skip,
             "status": self.status,
             "message": self.message,
             "seconds": self.seconds,
@@ -131,6 +151,9 @@ class Gate:
         self.revoke_tokens: Callable[[str], int] = lambda _: 0
         """Ends the tokens of an account."""
         self._faults: list[Fault] = []
+        self._held: dict[int, tuple[asyncio.Future[bool], dict[str, Any]]] = {}
+        """Number of the call -> what ends its waiting (whether it goes on), and its record."""
+        self._holding = asyncio.Event()
 
     def queue(self, fault: Fault) -> None:
         """Let a fault hit the next calls of its method."""
@@ -140,9 +163,48 @@ class Gate:
         """The faults that were not (all) used."""
         return list(self._faults)
 
-    def clear(self) -> None:
-        """Forget the queue."""
+    def clear(self, *, keep_held: bool = False) -> None:
+        """Forget the queue, and cut the connections of the calls that are held."""
         self._faults.clear()
+        for number in () if keep_held else list(self._held):
+            self.let_go(number, go_on=False)
+
+    def let_go(self, number: int, *, go_on: bool) -> None:
+        """Let a held call go on, or cut its connection. ValueError when one is to go on that is not held.
+
+        A call whose client was killed may be gone already.
+        """
+        held = self._held.get(number)
+        if held is None and go_on:
+            raise ValueError(f"The call {number} is not held.")
+        if held is not None and not held[0].done():
+            held[0].set_result(go_on)
+
+    async def held(self, wait: float, more_than: int = 0) -> list[dict[str, Any]]:
+        """The calls that are held, as they are recorded, with their numbers in the record.
+
+        As soon as there are `more_than` so many, or after `wait` seconds.
+        """
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wait_for_held(more_than), wait)
+        return [{**entry, "number": number} for number, (_, entry) in self._held.items()]
+
+    async def _wait_for_held(self, more_than: int) -> None:
+        while len(self._held) <= more_than:
+            self._holding.clear()
+            await self._holding.wait()
+
+    async def _hold(self, number: int, entry: dict[str, Any]) -> None:
+        """Answer nothing until the call may go on. Raises ConnectionCut when it may not."""
+        release = asyncio.get_running_loop().create_future()
+        self._held[number] = release, entry
+        self._holding.set()
+        try:
+            goes_on = await release
+        finally:
+            del self._held[number]
+        if not goes_on:
+            raise ConnectionCut
 
     async def enter(
         self, method: str, principal: Principal | None, resource: str, work: Callable[[], Awaitable[T]]
@@ -153,16 +215,23 @@ class Gate:
             "principal": principal.email if principal else None,
             "resource": resource,
         }
+        number = len(self.calls)
         self.calls.append(entry)
-        fault = self._take(method)
-        if fault is not None:
+        fault = self._take(method, principal)
+        while fault is not None:
             entry["fault"] = fault.kind
+            if fault.kind != "hold_before":
+                break
+            await self._hold(number, entry)
+            fault = self._take(method, principal)
         try:
             result = await self._work(fault, principal, work)
         except ApiError as error:
             entry["status"] = error.http_status
             raise
         entry["status"] = 200
+        if fault is not None and fault.kind == "hold_after":
+            await self._hold(number, entry)
         if fault is not None and fault.kind == "lost_answer":
             raise ConnectionCut
         return result
@@ -194,12 +263,20 @@ class Gate:
             if holder.fault is not None:
                 self._faults.insert(0, replace(fault, times=1))
 
-    def _take(self, method: str) -> Fault | None:
-        for index, fault in enumerate(self._faults):
-            if fault.method == method:
+    def _take(self, method: str, principal: Principal | None) -> Fault | None:
+        """The first fault in the queue that hits this call; the others let it pass, and count it."""
+        taken: Fault | None = None
+        left: list[Fault] = []
+        for fault in self._faults:
+            if fault.method != method and (fault.method != ANY_METHOD or method in _BACKGROUND):
+                left.append(fault)
+            elif fault.skip:
+                left.append(replace(fault, skip=fault.skip - 1))
+            elif taken is not None or (fault.kind == "token_expiry" and principal is None):
+                left.append(fault)
+            else:
+                taken = fault
                 if fault.times > 1:
-                    self._faults[index] = replace(fault, times=fault.times - 1)
-                else:
-                    del self._faults[index]
-                return fault
-        return None
+                    left.append(replace(fault, times=fault.times - 1))
+        self._faults[:] = left
+        return taken

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_gar_provider.core.distribution import Distribution
-from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.core.redaction import LineRedactor
 from airflow_gar_provider.errors import BuildFailedError, InvalidInputError
 from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.check import check
@@ -150,6 +150,7 @@ def _run(tree: Path, folder: Path, *, sdist: bool, isolation: bool) -> list[Path
     home.mkdir()
     log.info("building a wheel from %s", tree)
     lines: list[str] = []
+    redactor = LineRedactor()
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -162,7 +163,7 @@ def _run(tree: Path, folder: Path, *, sdist: bool, isolation: bool) -> list[Path
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                lines.append(redact(line.rstrip()))
+                lines.append(redactor.redact(line.rstrip()))
                 log.info("build: %s", lines[-1])
                 del lines[:-_KEPT_LINES]
         except BaseException:

@@ -7,6 +7,7 @@ at the environment and at the run record anew, so a try that comes after a crash
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,9 @@ from airflow_gar_provider.steps.hold import refuse_held
 from airflow_gar_provider.steps.point import PIP_CONF, point
 from airflow_gar_provider.steps.preflight import prepare
 from airflow_gar_provider.steps.record import (
+    FAILED,
+    INSTALLED,
+    ROLLED_BACK,
     ROLLING_BACK,
     RunRecord,
     begin_record,
@@ -40,11 +44,13 @@ from airflow_gar_provider.steps.record import (
 from airflow_gar_provider.steps.rollback import restore_pip_conf, resume, roll_back
 from airflow_gar_provider.steps.update import (
     Pending,
+    accepted,
     check,
     find,
     in_flight,
     overtaken_by,
     send,
+    settled,
     timed_out,
     wait,
 )
@@ -58,13 +64,25 @@ _UPDATES = 2
 """How often one run patches: a second time when another writer changed the packages between read and patch."""
 
 
-def install(cloud: Cloud, wish: Wish, clock: Clock, *, timeout: float, poll_interval: float) -> dict[str, Any]:
-    """All of it, waiting in this process. `timeout`: seconds for each operation that is waited for."""
+def install(
+    cloud: Cloud,
+    wish: Wish,
+    clock: Clock,
+    *,
+    timeout: float,
+    poll_interval: float,
+    on_wait: Callable[[str], None] = lambda operation: None,
+) -> dict[str, Any]:
+    """All of it, waiting in this process. `timeout`: seconds for each operation that is waited for.
+
+    `on_wait` is told each operation before it is waited for.
+    """
     found = begin(cloud, wish, clock)
     while not isinstance(found, dict):
         if isinstance(found, Draining):
             wait_idle(cloud, wish, clock, poll_interval=poll_interval)
         else:
+            on_wait(found.operation)
             wait(cloud, found, clock, timeout=timeout, poll_interval=poll_interval)
         found = proceed(cloud, wish, clock, found)
     return found
@@ -101,7 +119,7 @@ def proceed(
     )
 
 
-def request(
+def request(  # noqa: PLR0911 -- one for each thing that may be found
     cloud: Cloud, wish: Wish, clock: Clock, waited: Pending | Draining | None = None
 ) -> Pending | Draining | Settled | None:
     """Begin the update that turns the environment's packages into the wanted ones, if there is one to begin.
@@ -117,6 +135,12 @@ def request(
     kept = read_record(cloud.storage, bucket, wish.run)
     wish = replace(wish, asked=tuple(wish.wanted))
     record = unfinished(kept, wish.asked)
+    if record is None and kept is not None and wish.goes_on and kept.asked == wish.asked:
+        ended = _ended_before(cloud, Seen(_pinned(wish, kept), environment, kept, find(cloud, kept.operation)), clock)
+        if ended is not None:
+            return ended
+    if record is not None and record.sending:
+        record = settled(cloud, environment, record)
     operation = find(cloud, _operation_of(record, waited))
     if operation is not None and not operation.done:
         return Pending(operation.name, ours=True)
@@ -141,6 +165,27 @@ def request(
             return Settled(seen.wish, environment, record, operation)  # the verification says what is wrong
         log.info("the packages were changed between our look and our update: updating again")
     return _update(cloud, replace(seen, record=record or kept), patch, clock, waited=isinstance(waited, Draining))
+
+
+def _ended_before(cloud: Cloud, seen: Seen, clock: Clock) -> Settled | Pending | None:
+    """What an earlier try of this run came to, when it died after it had written that down; None: begin anew.
+
+    A failure that another try may mend is begun anew.
+    """
+    record, operation = seen.record, seen.operation
+    if record is None:
+        return None
+    log.info("an earlier try of this run has ended: %s", record.outcome)
+    if record.outcome == ROLLED_BACK:
+        return resume(cloud, seen, record, clock)
+    if record.outcome == FAILED and operation is not None and operation.failed:
+        error = _failed(cloud, seen, operation, clock)
+        if not error.retryable:
+            raise error
+    wish, packages = seen.wish, seen.environment.packages
+    if record.outcome == INSTALLED and not plan_patch(packages, wish.requirements, wish.absent):
+        return Settled(wish, seen.environment, record, operation)
+    return None
 
 
 def _operation_of(record: RunRecord | None, waited: Pending | Draining | None) -> str | None:
@@ -170,6 +215,7 @@ def _update(cloud: Cloud, seen: Seen, patch: Patch, clock: Clock, *, waited: boo
     record = unfinished(seen.record, wish.asked) or begin_record(
         storage, bucket, _before(cloud, wish, environment), seen.record
     )
+    told: dict[str, Any] = {"sending": True}
     if wish.rollback and not record.generation:
         raise AccessDeniedError(
             "a rollback needs the record of what was before, and it cannot be written; nothing was changed",
@@ -180,10 +226,14 @@ def _update(cloud: Cloud, seen: Seen, patch: Patch, clock: Clock, *, waited: boo
         point(storage, environment, wish.repository, if_unused=True, clock=clock)
         generation = _pip_conf_generation(storage, bucket)
         if generation != record.pip_conf and record.pip_conf_ours is None:
-            record = update_record(storage, bucket, record, pip_conf_ours=generation)
+            told["pip_conf_ours"] = generation
+    # From here to the answer nobody but Composer knows whether it took the update.
+    record = update_record(storage, bucket, record, **told)
     pending = send(cloud, environment, patch, clock)
     if pending is not None and pending.ours:
-        update_record(storage, bucket, record, operation=pending.operation, updates=record.updates + 1)
+        accepted(cloud, environment, record, pending.operation)
+    else:
+        update_record(storage, bucket, record, sending=False)
     return pending
 
 
@@ -214,7 +264,7 @@ def _not_overtaken(cloud: Cloud, seen: Seen, operation: Operation, patch: Patch)
         return
     if record is not None:
         # A later try begins anew.
-        finish_record(cloud.storage, environment.require_bucket(), record, "failed")
+        finish_record(cloud.storage, environment.require_bucket(), record, FAILED)
     raise ConcurrentChangeError(
         f"another update changed {few(sorted({*patch.set, *patch.remove}))} after ours",
         resource=str(environment.name),
@@ -230,5 +280,5 @@ def _failed(cloud: Cloud, seen: Seen, operation: Operation, clock: Clock) -> Gar
         bucket = seen.environment.require_bucket()
         if seen.wish.rollback:
             restore_pip_conf(cloud.storage, bucket, seen.record)
-        finish_record(cloud.storage, bucket, seen.record, "failed")
+        finish_record(cloud.storage, bucket, seen.record, FAILED)
     return error

@@ -8,8 +8,9 @@ dies in between, the next call finds it in the key book, in pip.conf and in IAM,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from airflow_gar_provider.core import pip_conf
@@ -19,6 +20,7 @@ from airflow_gar_provider.core.service_account_key import ServiceAccountKey
 from airflow_gar_provider.errors import GarProviderError, InvalidInputError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.iam import KeyInfo
+from airflow_gar_provider.gcp.session import CALL_TIMEOUT
 from airflow_gar_provider.steps.key_book import KeyBook, read_book, write_book
 from airflow_gar_provider.steps.pip_backup import PIP_CONF, read_conf
 
@@ -86,10 +88,18 @@ def _made(cloud: Cloud, bucket: str, email: str, *, rotate: bool, run: str, mask
         _hide(key, mask)
     book = read_book(cloud.storage, bucket, email)
     live = {key.id: key for key in cloud.iam.list_keys(email)}
-    warnings = _suspects(book, live)
+    orphan = _orphan(cloud, bucket, book, live)
+    if orphan is not None:
+        # Disabled, not deleted: should it be another's after all, one command gives it back.
+        log.warning(
+            "disabling the key %s: a try that died made it, as far as its time tells, and its private half is lost; %s",
+            *(orphan, f"it can go: {_delete(orphan, email)}"),
+        )
+        cloud.iam.disable_key(email, orphan)
+    warnings = _suspects(book, {key_id: key for key_id, key in live.items() if key_id != orphan})
     book = _tidy(cloud, bucket, book, [key.id for key in held])
     usable = next((key for key in held if _works(key, live, book, run)), None)
-    ours = bool(run) and book.run == run and usable is not None and usable.id in book.made
+    ours = usable is not None and _is_of(book, run, usable.id)
     if usable is not None and (ours or not rotate):
         log.info("pip.conf holds the key %s of %s, which works: it stays", usable.id, email)
         return Chosen(usable, warnings)
@@ -100,7 +110,7 @@ def _made(cloud: Cloud, bucket: str, email: str, *, rotate: bool, run: str, mask
     current = book.current if book.current in live else None
     if current is None and usable is not None and usable.id in book.made:
         current = usable.id
-    book = replace(book, making=tuple(live), current=current, run=run)
+    book = replace(book, making=tuple(live), current=current, run=run, newest=None)
     return Chosen(_create(cloud, bucket, write_book(cloud.storage, bucket, book), mask), warnings)
 
 
@@ -112,14 +122,19 @@ def _works(key: ServiceAccountKey, live: dict[str, KeyInfo], book: KeyBook, run:
     """
     if key.id in live:
         return not live[key.id].disabled
-    return bool(run) and book.run == run and key.id in book.made
+    return _is_of(book, run, key.id)
+
+
+def _is_of(book: KeyBook, run: str, key_id: str) -> bool:
+    """Whether this very run has made the key: an older one of ours does not do for a rotation."""
+    return bool(run) and book.run == run and key_id == book.newest
 
 
 def _create(cloud: Cloud, bucket: str, book: KeyBook, mask: Mask) -> ServiceAccountKey:
     key = cloud.iam.create_key(book.email)
     _hide(key, mask)
     try:
-        write_book(cloud.storage, bucket, replace(book, made=(*book.made, key.id), making=None))
+        write_book(cloud.storage, bucket, replace(book, made=(*book.made, key.id), making=None, newest=key.id))
     except GarProviderError:
         # Nobody has it yet: without an entry in the book nobody could say later whose it is.
         cloud.iam.delete_key(book.email, key.id)
@@ -128,15 +143,32 @@ def _create(cloud: Cloud, bucket: str, book: KeyBook, mask: Mask) -> ServiceAcco
     return key
 
 
-def _suspects(book: KeyBook, live: dict[str, KeyInfo]) -> tuple[str, ...]:
+def _unknown(book: KeyBook, live: Mapping[str, KeyInfo]) -> list[str]:
+    """Keys that appeared while an earlier try was making one and died."""
+    return [] if book.making is None else [key for key in live if key not in (*book.making, *book.made)]
+
+
+def _orphan(cloud: Cloud, bucket: str, book: KeyBook, live: Mapping[str, KeyInfo]) -> str | None:
+    """The key that a try made which did not live to see it; None when there is none, or when it may be another's.
+
+    It is the only new one, and was made within the time of a call from the moment at which the book said that one is
+    about to be made: both moments are Google's (IAM's has whole seconds).
+    """
+    unknown = _unknown(book, live)
+    if len(unknown) != 1:
+        return None
+    begun, made = cloud.storage.written(bucket, book.name), live[unknown[0]].created
+    if begun is None or not begun.replace(microsecond=0) <= made <= begun + timedelta(seconds=CALL_TIMEOUT):
+        return None
+    return unknown[0]
+
+
+def _suspects(book: KeyBook, live: Mapping[str, KeyInfo]) -> tuple[str, ...]:
     """Keys that a try which died may have made: perhaps ours, perhaps not, so they are named and left."""
-    if book.making is None:
-        return ()
-    found = [key_id for key_id in live if key_id not in (*book.making, *book.made)]
     return tuple(
         f"the key {key_id} appeared while an earlier try was making one and died; when nobody else made it, its "
         f"private half is lost: {_delete(key_id, book.email)}"
-        for key_id in found
+        for key_id in _unknown(book, live)
     )
 
 

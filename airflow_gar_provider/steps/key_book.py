@@ -31,7 +31,9 @@ class KeyBook:
     making: tuple[str, ...] | None = None
     """While a key is being made: the ids that were there before. A crash leaves it here."""
     run: str = ""
-    """The run that made the newest key: its later tries make no other."""
+    """The run that made, or is making, the newest key: its later tries make no other."""
+    newest: str | None = None
+    """Id of the key that this run has made; None while it has not."""
     generation: int = 0
     """Of the object."""
 
@@ -57,6 +59,7 @@ def read_book(storage: Storage, bucket: str, email: str) -> KeyBook:
             disabled=dict(value["disabled"]),
             making=None if making is None else tuple(making),
             run=str(value["run"]),
+            newest=value.get("newest"),
             generation=found[1],
         )
     except (ValueError, KeyError, TypeError):
@@ -73,6 +76,7 @@ def write_book(storage: Storage, bucket: str, book: KeyBook) -> KeyBook:
         "disabled": dict(book.disabled),
         "making": None if book.making is None else list(book.making),
         "run": book.run,
+        "newest": book.newest,
     }
     text = json.dumps(value, indent=1, sort_keys=True)
     return replace(book, generation=storage.write(bucket, book.name, text.encode(), if_generation=book.generation))

@@ -17,13 +17,15 @@ from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.access import access_of
 from airflow_gar_provider.steps.clock import Clock
 from airflow_gar_provider.steps.key import Chosen, KeySource, Mask, key_for
-from airflow_gar_provider.steps.pip_backup import PIP_CONF, keep, prune, read_conf, restore
+from airflow_gar_provider.steps.pip_backup import PIP_CONF, backup_name, keep, prune, read_conf, restore
 
 __all__ = ["PIP_CONF", "Pointing", "configure", "point", "put_back"]
 
 log = logging.getLogger(__name__)
 _TRIES = 5
 _WITH_KEY = "service_account_key"
+_RUN, _REPLACED = "gar-run", "gar-replaced"
+"""In the notes of a pip.conf of ours: whose run wrote it, and which generation it replaced."""
 _WORST = ("missing", "unknown", "granted")
 
 
@@ -42,6 +44,8 @@ class Pointing:
     """Make a new key, unless this run has made it already."""
     run: str = ""
     """Identifies the task's run over all its tries."""
+    goes_on: bool = False
+    """A retry: what an earlier try has written is told again."""
 
 
 def configure(cloud: Cloud, wanted: Pointing, mask: Mask, clock: Clock) -> dict[str, Any]:
@@ -76,6 +80,8 @@ def configure(cloud: Cloud, wanted: Pointing, mask: Mask, clock: Clock) -> dict[
         form=wanted.form,
         auth=_WITH_KEY if chosen else "iam",
         key=chosen.key if chosen else None,
+        run=wanted.run,
+        goes_on=wanted.goes_on,
         clock=clock,
     )
     named = {"account": account, "key": chosen.key.id if chosen else None}
@@ -135,11 +141,15 @@ def point(
     auth: str = "iam",
     key: ServiceAccountKey | None = None,
     if_unused: bool = False,
+    run: str = "",
+    goes_on: bool = False,
     clock: Clock,
 ) -> dict[str, Any]:
     """Make the environment's next image build use the repositories. Outcomes: written, unchanged.
 
-    `if_unused`: a file that uses the (one) repository already, in whatever form, stays as it is.
+    `if_unused`: a file that uses the (one) repository already, in whatever form, stays as it is. `run` identifies the
+    task's run over all its tries; with `goes_on`, a file that an earlier try of it has written is `written`, and
+    `restore` is what that one replaced.
 
     The file is merged, copied aside, and replaced only if it is still the one that was read. It is read by the *next*
     build: writing it changes nothing that runs. The result: "outcome", "message", "environment", "repository",
@@ -163,6 +173,17 @@ def point(
             return _result(
                 "written", environment, repositories, form, change=change, generation=replaced, warnings=warnings
             )
+        if after == before and goes_on and (told := _written_before(storage, bucket, before, run)):
+            change, replaced, gone = told
+            return _result(
+                "written",
+                environment,
+                repositories,
+                form,
+                change=change,
+                generation=replaced,
+                warnings=[*warnings, *gone],
+            )
         if after == before:
             log.info("gs://%s/%s is as it should be (%s)", bucket, PIP_CONF, form)
             return _result(
@@ -172,7 +193,8 @@ def point(
         try:
             keep(storage, bucket, generation)
             log.info("writing gs://%s/%s:\n%s", bucket, PIP_CONF, change)
-            storage.write(bucket, PIP_CONF, after.encode(), if_generation=generation)
+            notes = {_RUN: run, _REPLACED: str(generation)} if run else None
+            storage.write(bucket, PIP_CONF, after.encode(), if_generation=generation, notes=notes)
         except ConcurrentChangeError:
             if attempt == _TRIES:
                 raise
@@ -184,6 +206,22 @@ def point(
             "written", environment, repositories, form, change=change, generation=generation, warnings=warnings
         )
     raise AssertionError("the loop returns or raises")
+
+
+def _written_before(storage: Storage, bucket: str, text: str, run: str) -> tuple[str, int, list[str]] | None:
+    """What an earlier try of this run has done: the change, the generation that it replaced, and what was taken out.
+
+    That try died before it could say so; it is in the object's own notes, which somebody else's write would not keep.
+    """
+    notes = storage.notes(bucket, PIP_CONF)
+    replaced = notes.get(_REPLACED, "")
+    if notes.get(_RUN) != run or not replaced.isdecimal():
+        return None
+    log.info("an earlier try of this run has written gs://%s/%s", bucket, PIP_CONF)
+    kept = storage.read(bucket, backup_name(int(replaced))) if int(replaced) else None
+    earlier = pip_conf.decode(kept[0]) if kept else ""
+    prune(storage, bucket)
+    return pip_conf.difference(earlier, text), int(replaced), _taken_out(earlier, text)
 
 
 def _taken_out(before: str, after: str) -> list[str]:

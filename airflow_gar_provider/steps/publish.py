@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,13 @@ def publish_from(
     virtual: RepositoryName | None = None,
     parallel: int = _PARALLEL,
     on_checked: Callable[[Sequence[Distribution]], None] | None = None,
+    begun: datetime | None = None,
 ) -> dict[str, Any]:
     """Collect the files (see `collect`), check them all (see `check`), and publish them (see `publish`).
 
     `virtual`: a virtual repository whose public upstreams must not serve the packages' names. `on_checked` is told what
-    is going to be published, before a byte of it is sent.
+    is going to be published, before a byte of it is sent. `begun`, for a later try: when the run began; files that the
+    registry took since are `uploaded`, by the try that died before it could say so.
     """
     require_standard(cloud.artifact_registry, repository)
     with tempfile.TemporaryDirectory(prefix="gar-publish-") as folder:
@@ -50,7 +53,7 @@ def publish_from(
         files = check(paths, rules, names=partial(public_names, cloud, virtual))
         if on_checked is not None:
             on_checked([item for _, item in files])
-        return _bring(cloud, files, repository, clock, parallel)
+        return _bring(cloud, files, repository, clock, parallel, begun)
 
 
 def publish(
@@ -90,7 +93,14 @@ def require_standard(registry: ArtifactRegistry, repository: RepositoryName) -> 
     )
 
 
-def _bring(cloud: Cloud, files: Files, repository: RepositoryName, clock: Clock, parallel: int) -> dict[str, Any]:
+def _bring(  # noqa: PLR0917 -- private
+    cloud: Cloud,
+    files: Files,
+    repository: RepositoryName,
+    clock: Clock,
+    parallel: int,
+    begun: datetime | None = None,
+) -> dict[str, Any]:
     if parallel < 1:
         raise InvalidInputError(f"parallel is 1 or more, not {parallel}")
     registry = cloud.artifact_registry
@@ -99,11 +109,18 @@ def _bring(cloud: Cloud, files: Files, repository: RepositoryName, clock: Clock,
     for name in found:
         log.info("%s is in the registry already, with the same SHA-256", name)
     missing = [(path, item) for path, item in files if item.file not in found]
-    outcomes: Mapping[str, str] = {}
+    outcomes = dict.fromkeys(_taken_since(found, begun), "uploaded")
     if missing:
-        outcomes = upload_all(cloud, repository, missing, clock, parallel=parallel)
+        outcomes |= upload_all(cloud, repository, missing, clock, parallel=parallel)
         found |= _confirmed(registry, repository, [item for _, item in missing], clock)
     return _result(repository, distributions, outcomes, found)
+
+
+def _taken_since(found: Mapping[str, RegistryFile], begun: datetime | None) -> list[str]:
+    """The files that the registry took since a moment."""
+    if begun is None:
+        return []
+    return [name for name, file in found.items() if file.created is not None and file.created >= begun]
 
 
 def _confirmed(

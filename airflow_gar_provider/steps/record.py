@@ -20,6 +20,8 @@ from airflow_gar_provider.gcp.storage import Storage
 log = logging.getLogger(__name__)
 INSTALLING, ROLLING_BACK, DONE = "installing", "rolling_back", "done"
 _PHASES = (INSTALLING, ROLLING_BACK, DONE)
+INSTALLED, FAILED, ROLLED_BACK = "installed", "failed", "rolled_back"
+"""Outcomes of a run that is done."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,11 @@ class RunRecord:
     import_errors: Mapping[str, str] | None = None
     """DAG file -> last line of its import error, before; None when they could not be read."""
     operation: str | None = None
-    """Our update that was accepted last, and whose end was not judged yet."""
+    """Our update that was accepted last."""
     updates: int = 0
     """How many updates of ours were accepted."""
+    sending: bool = False
+    """Whether an update is on its way of which nobody knows yet if it was accepted; written just before it is sent."""
     phase: str = INSTALLING
     """installing, rolling_back or done; a run that comes after `done` starts a record of its own."""
     outcome: str = ""
@@ -78,6 +82,7 @@ class RunRecord:
             import_errors=None if errors is None else dict(errors),
             operation=found["operation"],
             updates=int(found["updates"]),
+            sending=bool(found.get("sending")),
             phase=found["phase"],
             outcome=found["outcome"],
             failure=found["failure"],
@@ -159,7 +164,7 @@ def update_record(storage: Storage, bucket: str, record: RunRecord, **changes: A
 
 def finish_record(storage: Storage, bucket: str, record: RunRecord, outcome: str) -> None:
     """Mark the record as done."""
-    update_record(storage, bucket, record, phase=DONE, outcome=outcome, operation=None)
+    update_record(storage, bucket, record, phase=DONE, outcome=outcome)
 
 
 def _write(storage: Storage, bucket: str, record: RunRecord, generation: int) -> int:

@@ -26,7 +26,7 @@ from airflow_gar_provider.core.diagnosis import sides_of
 from airflow_gar_provider.core.environment import Environment, Wish, plan_patch
 from airflow_gar_provider.core.indexes import repository_of
 from airflow_gar_provider.core.preflight import RESOLVE
-from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.core.redaction import redact, redact_lines
 from airflow_gar_provider.core.requirement import Requirement
 from airflow_gar_provider.core.resolution import Needs, broken, moved, parse_tree, pinned_down, resolved, stand_in
 from airflow_gar_provider.core.verification import parse_pip_list
@@ -245,7 +245,7 @@ class _Run:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-        lines = [redact(line) for line in printed.read_text(errors="replace").splitlines()]
+        lines = redact_lines(printed.read_text(errors="replace").splitlines())
         if process.returncode == 0:
             return resolved(json.loads((self._folder / "report.json").read_text(encoding="utf-8"))), lines
         return None, lines

@@ -21,8 +21,8 @@ from airflow_gar_provider.gcp.storage import Storage
 from airflow_gar_provider.steps.clock import Clock
 from airflow_gar_provider.steps.hold import hold
 from airflow_gar_provider.steps.pip_backup import PIP_CONF, backup_name, restore
-from airflow_gar_provider.steps.record import ROLLING_BACK, RunRecord, finish_record, update_record
-from airflow_gar_provider.steps.update import Pending, in_flight, send
+from airflow_gar_provider.steps.record import ROLLED_BACK, ROLLING_BACK, RunRecord, finish_record, update_record
+from airflow_gar_provider.steps.update import Pending, accepted, in_flight, send
 from airflow_gar_provider.steps.verify import Seen, Settled
 
 log = logging.getLogger(__name__)
@@ -64,15 +64,18 @@ def resume(cloud: Cloud, seen: Seen, record: RunRecord, clock: Clock) -> Pending
     names = {requirement.name for requirement in requirements} | set(record.absent)
     patch = plan_restore(environment.packages, record.before, names)
     if patch and operation is None:
+        record = update_record(cloud.storage, bucket, record, sending=True)
         pending = send(cloud, environment, patch, clock)
         if pending is not None and pending.ours:
-            update_record(cloud.storage, bucket, record, operation=pending.operation)
+            accepted(cloud, environment, record, pending.operation)
+        else:
+            update_record(cloud.storage, bucket, record, sending=False)
         return pending
     restored = [_restored(environment, name) for name in sorted(names)] + ([pip_conf] if pip_conf else [])
     if patch:
         restored.append(f"another update changed {few(sorted({*patch.set, *patch.remove}))} since, which was left")
     held = _hold(cloud.storage, bucket, record, requirements)
-    finish_record(cloud.storage, bucket, record, "rolled_back")
+    finish_record(cloud.storage, bucket, record, ROLLED_BACK)
     raise RolledBackError(str(environment.name), failure=record.failure, restored=restored, held=held)
 
 

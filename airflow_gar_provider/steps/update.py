@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from airflow_gar_provider.core.environment import Environment, Patch, few
+from airflow_gar_provider.core.environment import Environment, EnvironmentName, Patch, few
 from airflow_gar_provider.core.operation import POLL_FLOOR, Operation
 from airflow_gar_provider.errors import (
-    AccessDeniedError,
     EnvironmentNotReadyError,
     GoogleApiError,
     NotFoundError,
@@ -16,7 +16,9 @@ from airflow_gar_provider.errors import (
     UnavailableError,
 )
 from airflow_gar_provider.gcp.cloud import Cloud
+from airflow_gar_provider.gcp.session import CALL_TIMEOUT
 from airflow_gar_provider.steps.clock import Clock
+from airflow_gar_provider.steps.record import ROLLING_BACK, RunRecord, record_name, update_record
 
 log = logging.getLogger(__name__)
 _LOOKS = 6
@@ -55,6 +57,38 @@ def send(cloud: Cloud, environment: Environment, patch: Patch, clock: Clock) -> 
 def _says_no_change(message: str) -> bool:
     """Composer refuses an update that changes nothing; the two wordings that are known."""
     return "No change in configuration" in message or "does not result in any change" in message
+
+
+def accepted(cloud: Cloud, environment: Environment, record: RunRecord, operation: str) -> RunRecord:
+    """The record with an update that Composer took; one that rolls back is not counted."""
+    updates = record.updates + (record.phase != ROLLING_BACK)
+    bucket = environment.require_bucket()
+    return update_record(cloud.storage, bucket, record, operation=operation, updates=updates, sending=False)
+
+
+def settled(cloud: Cloud, environment: Environment, record: RunRecord) -> RunRecord:
+    """The record with the update that an earlier try has sent, if Composer took it; that try did not see the answer."""
+    sent = cloud.storage.written(environment.require_bucket(), record_name(record.run))
+    found = _accepted_unseen(cloud, environment.name, sent) if sent is not None else None
+    return record if found is None else accepted(cloud, environment, record, found.name)
+
+
+def _accepted_unseen(cloud: Cloud, environment: EnvironmentName, sent: datetime) -> Operation | None:
+    """Our update whose answer nobody saw: the first one that Composer accepted within the time of a call.
+
+    `sent`: when the record said that it is about to be sent, by Google's clock. An environment takes one update at a
+    time, so it is another's only when that one came in between and ours was refused: then what it changed is not what
+    we want, and ours is sent again.
+    """
+    until, found = sent + timedelta(seconds=CALL_TIMEOUT), None
+    for operation in cloud.composer.list_operations(environment):
+        if operation.created is None or operation.created < sent:
+            break
+        if operation.kind == "UPDATE" and operation.created <= until:
+            found = operation
+    if found is not None:
+        log.info("%s is the update that an earlier try has sent: following it as ours", found.name)
+    return found
 
 
 def in_flight(cloud: Cloud, environment: Environment, clock: Clock) -> Pending | None:
@@ -104,7 +138,7 @@ def check(cloud: Cloud, operation: str) -> Operation:
 def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_interval: float) -> None:
     """Wait in this process until the operation has ended, or is gone. Raises OperationTimeoutError after `timeout`.
 
-    An outage is waited through; a token that Google takes no longer is renewed. The second look comes after ten seconds
+    An outage is waited through. The second look comes after ten seconds
     at the latest, as in the triggerer: an operation may have been nearly done.
     """
     pause = min(poll_interval, POLL_FLOOR)
@@ -112,7 +146,7 @@ def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_i
     while True:
         elapsed = clock.monotonic() - begun
         try:
-            operation = _look(cloud, pending.operation)
+            operation = find(cloud, pending.operation)
         except UnavailableError as error:
             log.warning("looking at operation %s again in %.0f s: %s", name, pause, error)
         else:
@@ -124,17 +158,6 @@ def wait(cloud: Cloud, pending: Pending, clock: Clock, *, timeout: float, poll_i
             raise timed_out(pending.operation, timeout)
         clock.sleep(pause)
         pause = poll_interval
-
-
-def _look(cloud: Cloud, operation: str) -> Operation | None:
-    try:
-        return find(cloud, operation)
-    except AccessDeniedError as error:
-        # gRPC goes on with its token until the time at which it was to end: it may have been revoked before.
-        if error.status != "UNAUTHENTICATED":
-            raise
-        cloud.session.token(fresh=True)
-        return find(cloud, operation)
 
 
 def timed_out(operation: str, timeout: float) -> OperationTimeoutError:

@@ -23,7 +23,7 @@ from airflow_gar_provider.errors import GoogleApiError, VerificationError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.environment_airflow import EnvironmentAirflow
 from airflow_gar_provider.steps.clock import Clock
-from airflow_gar_provider.steps.record import RunRecord, finish_record
+from airflow_gar_provider.steps.record import INSTALLED, RunRecord, finish_record
 
 log = logging.getLogger(__name__)
 _PARSE_SECONDS = 300.0
@@ -71,7 +71,7 @@ def verify(cloud: Cloud, settled: Settled, clock: Clock) -> dict[str, Any]:
             "another version of the package, or has to be changed first",
         )
     if record is not None:
-        finish_record(cloud.storage, environment.require_bucket(), record, "installed")
+        finish_record(cloud.storage, environment.require_bucket(), record, INSTALLED)
     return _result(settled, installed or {})
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from google.auth.credentials import Credentials
 
-from airflow_gar_provider.gcp.session import Session
+from airflow_gar_provider.errors import NotFoundError, UnavailableError
+from airflow_gar_provider.gcp.session import Session, read_again
 
 
 class Counting(Credentials):  # type: ignore[misc]  # Google's modules are not followed by mypy
@@ -41,3 +42,20 @@ def test_a_fresh_one_on_demand() -> None:
     """After a 401 the token is renewed, whatever its expiry says."""
     session = Session(Counting(timedelta(hours=1)))
     assert session.token(fresh=True) == "token-2"
+
+
+def test_a_read_is_made_again_while_google_is_away() -> None:
+    """A moment's outage is not seen; what is no outage is not tried again."""
+    answers: list[Exception | str] = [UnavailableError("away"), "here"]
+
+    def read() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert read_again(read) == "here"
+    answers[:] = [NotFoundError("no such thing"), "never asked"]
+    with pytest.raises(NotFoundError, match="no such thing"):
+        read_again(read)
+    assert answers == ["never asked"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -95,3 +96,60 @@ def test_every_call_is_recorded_with_who_and_what(google_: Running, parent: str,
         f"projects/{project}/locations/{LOCATION}/repositories/other",
         404,
     )
+
+
+def test_a_held_call_is_never_worked_or_never_answered(
+    google_: Running, client: ar.ArtifactRegistryClient, parent: str
+) -> None:
+    """Whoever waits hears of a held call at once; letting it go cuts its connection, and does not do its work."""
+    lost = (exceptions.ServiceUnavailable, requests.exceptions.ConnectionError)
+    for kind, there in (("hold_before", 0), ("hold_after", 1)):
+        # `skip` counts calls of every method: the second one from here is held.
+        google_.fault("*", kind=kind, skip=1)
+        list(client.list_repositories(parent=parent))
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(create, client, parent)
+            [held] = google_.get("/sandbox/held?wait=20")["held"]
+            assert (held["method"], held["fault"]) == (CREATE, kind)
+            assert not future.done()
+            google_.own.delete(f"http://127.0.0.1:{google_.port}/sandbox/faults", timeout=30)
+            with pytest.raises(lost):
+                future.result(30)
+        assert len(list(client.list_repositories(parent=parent))) == there
+    assert google_.get("/sandbox/held")["held"] == []
+
+
+def test_a_held_call_goes_on_when_it_is_let(google_: Running, client: ar.ArtifactRegistryClient, parent: str) -> None:
+    """The call does its work as if it had come just then: a fault that was queued meanwhile hits it."""
+    own = f"http://127.0.0.1:{google_.port}/sandbox"
+    for fault in ({"status": 429}, None):
+        google_.fault("*", kind="hold_before")
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(create, client, parent)
+            [held] = google_.get("/sandbox/held?wait=20")["held"]
+            assert google_.get("/sandbox/held?wait=0.1&more_than=1")["held"] == [held], "nothing else is held"
+            google_.own.delete(f"{own}/faults?keep_held=true", timeout=30).raise_for_status()
+            if fault:
+                google_.fault(CREATE, **fault)
+            assert not future.done()
+            google_.own.post(f"{own}/held", json={"number": held["number"], "go_on": True}, timeout=30)
+            if fault:
+                with pytest.raises(exceptions.TooManyRequests):
+                    future.result(30)
+            else:
+                future.result(30)
+    assert len(list(client.list_repositories(parent=parent))) == 1
+    assert google_.unused() == []
+    refused = google_.own.post(f"{own}/held", json={"number": 10**6, "go_on": True}, timeout=30)
+    assert (refused.status_code, refused.json()["error"]) == (400, "The call 1000000 is not held.")
+
+
+def test_an_expired_token_passes_over_calls_that_have_none(google_: Running, parent: str) -> None:
+    """Google's token endpoint asks for no token: nobody can be told there that one has ended."""
+    google_.fault("*", kind="token_expiry")
+    with google_.session(CALLER) as session:
+        assert session.post("https://oauth2.googleapis.com/token", data={}, timeout=30).status_code == 400
+        assert [fault.get("kind") for fault in google_.unused()] == ["token_expiry"]
+        url = f"https://artifactregistry.googleapis.com/v1/{parent}/repositories"
+        assert session.get(url, timeout=30).status_code == 401
+    assert google_.unused() == []

@@ -19,7 +19,11 @@ from tests.steps.installing import Site
 
 SLOW = """
 import time
-from airflow.sdk import DAG, task
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2.11
+    from airflow import DAG
+    from airflow.decorators import task
 with DAG("slow", schedule=None):
     @task
     def work():

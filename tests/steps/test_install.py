@@ -16,7 +16,11 @@ from airflow_gar_provider.steps.verify import Settled, verify
 from tests.steps.installing import UPDATE, Site
 
 WHICH = """
-from airflow.sdk import DAG, task
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2.11
+    from airflow import DAG
+    from airflow.decorators import task
 with DAG("which", schedule=None):
     @task
     def which():

@@ -17,7 +17,7 @@ from tests.steps.installing import Site
 pytestmark = pytest.mark.slow
 DAG = """
 from datetime import datetime, timedelta
-from airflow.sdk import DAG
+from airflow import DAG
 from airflow_gar_provider.operators import InstallPrivatePackageOperator
 
 with DAG("installs", schedule=None, start_date=datetime(2026, 1, 1)):

@@ -120,6 +120,46 @@ def test_a_worker_dies_while_the_update_fails(site: Site) -> None:
 
 
 @pytest.mark.slow
+def test_the_answer_is_lost_and_the_build_fails(site: Site) -> None:
+    """The next try knows the update as its own, though it never saw it accepted: no second build is spent."""
+    site.publish("1.0")
+    site.sandbox.fault(UPDATE, kind="lost_answer")
+    with pytest.raises(UnavailableError):
+        site.install()
+    assert site.stored()["sending"] is True
+    with pytest.raises(InstallFailedError) as caught:
+        site.another_worker().install()
+    assert caught.value.cause == "no_access"
+    assert site.updates() == 1
+    assert (site.stored()["sending"], site.stored()["updates"]) == (False, 1)
+
+
+@pytest.mark.slow
+def test_a_worker_dies_as_it_ends(ready: Site) -> None:
+    """All is written down, only Airflow does not know: a retry tells it again; who asks anew is told what is there."""
+    first = ready.install()
+    again = ready.another_worker().install(ready.wish(goes_on=True))
+    assert again == first
+    assert (again["outcome"], again["packages"][0]["before"]) == ("installed", None)
+    assert ready.another_worker().install()["outcome"] == "unchanged"
+    assert ready.updates() == 1
+
+
+@pytest.mark.slow
+def test_a_worker_dies_as_it_tells_a_failure(site: Site) -> None:
+    """A retry tells the recorded failure again, without another build; who asks anew gets one."""
+    site.publish("1.0")
+    with pytest.raises(InstallFailedError):
+        site.install()
+    with pytest.raises(InstallFailedError) as caught:
+        site.another_worker().install(site.wish(goes_on=True))
+    assert caught.value.cause == "no_access"
+    assert site.updates() == 1
+    site.grant()
+    assert site.another_worker().install()["outcome"] == "installed"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [1, 2, 3])
 def test_the_bucket_fails_at_each_write(ready: Site, fails: int) -> None:
     """Record, pip.conf, record again: wherever the bucket breaks down, the next try ends in the wanted state."""

@@ -25,7 +25,7 @@ from airflow_gar_provider.steps.rollback import restore_pip_conf
 from tests.steps.installing import UPDATE, Site
 
 USES = """
-from airflow.sdk import DAG
+from airflow import DAG
 from acme_demo import distance
 with DAG("uses", schedule=None):
     pass

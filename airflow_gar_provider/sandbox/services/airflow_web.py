@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..environment_child import EndedError
 from ..errors import ApiError
 from ..web import Answer, json_answer
+from .environments import State
 
 if TYPE_CHECKING:
     from ..faults import Gate
@@ -59,9 +61,16 @@ class AirflowWeb:
         if not self._environments.inner(environment).image:
             raise ApiError("UNAVAILABLE", "The environment is being created: its Airflow does not run yet.")
         image, dags = self._environments.image(environment), await self._dags.sync(environment)
-        status, value = await self._reality.airflow(environment).handle(
-            request.verb, request.path, request.query, body, image=image, dags=dags
-        )
+        try:
+            status, value = await self._reality.airflow(environment).handle(
+                request.verb, request.path, request.query, body, image=image, dags=dags
+            )
+        except EndedError as error:
+            # The update ends the processes first, and changes the image and the state after that.
+            running = self._environments.get(environment).state == State.RUNNING
+            if running and self._environments.image(environment) == image:
+                raise
+            raise ApiError("UNAVAILABLE", "An update has ended this environment's Airflow.") from error
         if status == 204:
             return Answer(204)
         answer = json_answer(value, status)
