@@ -28,7 +28,7 @@ space := $(subst ,, )
 comma := ,
 NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
 
-.PHONY: help setup docs demo up pictures test test-all suite test-distributed lint unit slow bench-publish bench-triggerer bench-fleet proof fuzz lock clean
+.PHONY: help setup docs demo up pictures test test-all suite test-distributed lint unit slow bench-publish bench-triggerer bench-fleet proof soak fuzz lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,6 +98,9 @@ bench-fleet: setup  ## what a plan and the updates of a large fleet cost, then a
 
 proof: setup  ## crash at every call, fault at every call: the whole table (SHARE=10: every tenth call)
 	$(BIN)/python -W ignore -m proof.points --share $(or $(SHARE),1) --jobs $(JOBS) --json proof.json
+
+soak: setup  ## runs, other people, faults and kills at once, and an independent checker (SEED=1 EVENTS=10000)
+	$(BIN)/python -W ignore -m proof.soak --seed $(or $(SEED),1) --events $(or $(EVENTS),10000)
 
 fuzz: setup  ## properties of all that is read, with new inputs each time (MINUTES=60)
 	$(BIN)/python -m proof.fuzz --minutes $(or $(MINUTES),60)

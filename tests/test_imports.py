@@ -17,19 +17,23 @@ MAY_IMPORT = {
     "compat": set(),
     "assets": {"compat"},
     "provider_info": set(),
+    "lineage": {"assets"},
+    "metrics": {"compat", "errors"},
     "retry": {"compat", "errors"},
+    "deadline": {"compat", "metrics"},
     "core": {"core", "errors"},
     "gcp": {"gcp", "core", "errors"},
     "steps": {"steps", "gcp", "core", "errors"},
     "hooks": {"gcp", "core", "errors"},
     "links": {"links", "core", "compat"},
     "triggers": {"triggers", "steps", "hooks", "core", "errors", "compat", "gcp"},
-    "operators": {"operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp", "assets"},
+    "operators": {"operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp", "assets"}
+    | {"lineage", "metrics"},
     "sensors": {"sensors", "operators", "steps", "hooks", "core", "errors", "compat", "triggers", "links", "gcp"},
     "rollout": {"operators", "sensors", "core", "errors", "compat"},
     "sandbox": {"sandbox"},
 }
-MAY_IMPORT_AIRFLOW = {"assets", "compat", "hooks", "operators", "sensors", "triggers", "links"}
+MAY_IMPORT_AIRFLOW = {"assets", "compat", "hooks", "lineage", "operators", "sensors", "triggers", "links"}
 # What the sandbox runs inside an environment's image, as a program of its own: there Airflow is the point.
 RUN_IN_AN_IMAGE = {"environment_airflow2.py", "environment_airflow3.py", "environment_process.py"}
 MAY_IMPORT_GOOGLE = {"gcp", "hooks", "sandbox"}

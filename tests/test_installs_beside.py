@@ -36,7 +36,7 @@ def resolved(requirements: list[str]) -> set[str]:
 @pytest.mark.registry
 @pytest.mark.parametrize(("airflow", "google"), [("3.2.2", "22.2.2"), ("2.11.1", "22.1.0")])
 def test_composers_packages_stay_as_they_are(airflow: str, google: str, wheel: Path) -> None:
-    """Beside an image's Airflow and google provider it installs with Google's registry client; all pins of the image hold."""
+    """It installs with Google's registry client and nothing else, and all pins of the image hold."""
     image = resolved([f"apache-airflow=={airflow}", f"apache-airflow-providers-google=={google}"])
     assert len(image) > 200, "Airflow and the google provider bring more than that"
 

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from airflow_gar_provider.core.cause import Cause, Diagnosis, quote
 from airflow_gar_provider.core.environment import EnvironmentName
 from airflow_gar_provider.core.pip_verdict import AFTER, BEFORE, sides_of
-from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.core.redaction import redact_lines
 from airflow_gar_provider.core.repository import ROLES, RepositoryName
 from airflow_gar_provider.core.requirement import Requirement
 
@@ -69,6 +69,7 @@ def diagnose(
     views: Iterable[RegistryView] = (),
 ) -> Diagnosis:
     """Name the cause of a failed update from the operation's error, the build's log and a look at the registry."""
+    message, log = "\n".join(_readable(message.splitlines())), _readable(log)
     names = {requirement.name: requirement for requirement in wanted}
     by_package = {view.package: view for view in views}
     # The operation's message repeats the log's verdict in one long line: it is read where the log says nothing.
@@ -85,9 +86,14 @@ def diagnose(
     return _unknown(message, [*message.splitlines(), *log])
 
 
+def _readable(lines: Sequence[str]) -> list[str]:
+    """The lines without credentials, and none that is endless: what is looked for in it takes more than its length."""
+    return [line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..." for line in redact_lines(lines)]
+
+
 def missing_in(message: str, log: Sequence[str]) -> Requirement | None:
     """What pip found no version of, with its specifier, for a look at the registry; it may be a dependency."""
-    missing = _missing(log) or _missing(message.splitlines())
+    missing = _missing(_readable(log)) or _missing(_readable(message.splitlines()))
     if missing is None:
         return None
     specifier = re.sub(r"^[^<>=!~]*", "", missing.requirement).split(";")[0].strip()
@@ -105,6 +111,8 @@ class _Missing:
     evidence: tuple[str, ...]
 
 
+_LONGEST = 20_000
+"""Characters of a line that are read. pip's longest ones list every version of a package: some thousand."""
 _OTHER_PYTHON = "Ignored the following versions that require a different python version"
 """pip 22 and later; older pip says nothing of them."""
 _NO_VERSION = re.compile(
@@ -225,7 +233,7 @@ def _unknown(message: str, lines: Sequence[str]) -> Diagnosis:
     evidence = quote(lines, r"ERROR|error:|Error:|returned a non-zero code") or quote(lines, r"\S")
     return Diagnosis(
         Cause.UNKNOWN,
-        f"Composer says: {redact(message.strip()) or 'nothing'}",
+        f"Composer says: {message.strip() or 'nothing'}",
         "read the build's log; nothing in it is a cause that this provider knows",
         evidence,
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 _RUN_ID_LENGTH = 200
 """Airflow's own limit is 250."""
@@ -47,6 +48,14 @@ def run_ids(run: str, attempt: int) -> tuple[str, ...]:
     if len(text) > _RUN_ID_LENGTH:
         text = f"{text[: _RUN_ID_LENGTH - 17]}.{hashlib.sha256(run.encode()).hexdigest()[:16]}"
     return tuple(f"{text}.try{number}" for number in range(attempt, max(attempt - _EARLIER - 1, 0), -1))
+
+
+def run_page(airflow_uri: str, airflow_version: str | None, dag_id: str, run_id: str) -> str:
+    """A run's page in the environment's own Airflow. Airflow 2 has a grid with the run chosen, Airflow 3 a page."""
+    base, dag, run = airflow_uri.rstrip("/"), quote(dag_id, safe=""), quote(run_id, safe="")
+    if (airflow_version or "").startswith("2."):
+        return f"{base}/dags/{dag}/grid?dag_run_id={run}"
+    return f"{base}/dags/{dag}/runs/{run}"
 
 
 @dataclass(frozen=True)

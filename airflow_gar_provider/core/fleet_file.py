@@ -19,10 +19,18 @@ from airflow_gar_provider.errors import InvalidFleetError, InvalidInputError
 
 Path = tuple[str | int, ...]
 _Lines = dict[Path, int]
+_MOST_VALUES, _DEEPEST = 50_000, 100
+"""A fleet of a thousand environments, with packages of their own for each, has ten thousand."""
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """YAML without its timestamps: `2026-12-20` stays the text that the schema describes."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """A `[` or `{`: PyYAML's time grows with the square of how deep they are nested."""
+        if self.flow_level > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+        super().fetch_flow_collection_start(token)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -72,7 +80,8 @@ def _load(text: str, source: str) -> tuple[Any, _Lines]:
         line = f"line {mark.line + 1}: " if mark else ""
         what = getattr(error, "problem", None) or str(error)
         raise InvalidFleetError(source, [f"{line}this is no YAML: {what}"]) from error
-    except ValueError as error:  # a value that is not what its tag says, such as `!!int x`
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+        # A value that is not what its tag says, such as `!!int x`: PyYAML lets out whatever the conversion raised.
         raise InvalidFleetError(source, [f"a value cannot be read: {error}"]) from error
     except RecursionError as error:
         raise InvalidFleetError(source, ["it is nested too deeply, or an alias contains itself"]) from error
@@ -81,6 +90,9 @@ def _load(text: str, source: str) -> tuple[Any, _Lines]:
 def _walk(node: yaml.Node, path: Path, lines: _Lines) -> Iterator[str]:
     """Note the line of every value; yield what YAML would take silently (a key twice: the last one wins)."""
     lines.setdefault(path, node.start_mark.line + 1)
+    if len(lines) > _MOST_VALUES:
+        # Ten lines of anchors can stand for a billion values.
+        raise yaml.YAMLError(f"its aliases unfold to more than {_MOST_VALUES} values")
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             yield from _walk(item, (*path, number), lines)

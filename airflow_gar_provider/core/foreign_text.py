@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_gar_provider.core.redaction import redact
+from airflow_gar_provider.core.redaction import redact, redact_value
 
 LINES = 200
 """Lines of one text that are shown."""
@@ -60,18 +59,8 @@ def cut(text: str, length: int) -> str:
 
 def keepable(value: Any) -> Any:
     """A JSON value of somebody else's, redacted, if it is small; else a note in its place of how big it was."""
-    clean = _redacted(value)
+    clean = redact_value(value)
     size = len(json.dumps(clean, default=str).encode())
     if size <= VALUE_BYTES:
         return clean
     return {"omitted": f"{size} bytes; at most {VALUE_BYTES} are kept"}
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {redact(str(key)): _redacted(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(item) for item in value]
-    return value

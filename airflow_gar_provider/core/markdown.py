@@ -27,7 +27,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     Columns but the last one are padded: a task's log, which is where a report is read, shows the source as it is.
     """
     lines = [head, *rows]
-    filled = [column for column in zip(*lines, strict=True) if len(lines) == 1 or any(column[1:])]
+    columns = list(zip(*lines, strict=True))
+    filled = [column for column in columns if len(lines) == 1 or any(column[1:])] or columns
     widths = [*(max(3, *map(len, column)) for column in filled[:-1]), 3]
     padded = [[cell.ljust(width) for cell in column] for column, width in zip(filled, widths, strict=True)]
     shown = [f"| {' | '.join(cells)} |" for cells in zip(*padded, strict=True)]

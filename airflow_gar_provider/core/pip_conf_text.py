@@ -197,8 +197,10 @@ def read_as_pip(text: str) -> Settings:
         parser.read_file(io.StringIO(text, newline=None), source="pip.conf")
     except configparser.Error as error:
         faults = "; ".join(_faults(error, text))
-        raise InvalidPipConfError(f"pip cannot read this pip.conf: {faults}", remedy=_UNTOUCHED) from None
-    return {(section, name): value for section in parser.sections() for name, value in parser.items(section)}
+    else:
+        return {(section, name): value for section in parser.sections() for name, value in parser.items(section)}
+    # Behind the block: the error of the parser quotes lines in full.
+    raise InvalidPipConfError(f"pip cannot read this pip.conf: {faults}", remedy=_UNTOUCHED)
 
 
 def _faults(error: configparser.Error, text: str) -> Iterator[str]:
@@ -235,10 +237,10 @@ def decode(content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidPipConfError(
-            f"pip.conf is not UTF-8 text: line {line}, byte {error.start}: {error.reason}", remedy=_UNTOUCHED
-        ) from None
+        at, reason = error.start, error.reason
+    # Behind the block: the error of the decoder carries the whole file, with the keys that may be in it.
+    line = content.count(b"\n", 0, at) + 1
+    raise InvalidPipConfError(f"pip.conf is not UTF-8 text: line {line}, byte {at}: {reason}", remedy=_UNTOUCHED)
 
 
 def effective(settings: Settings, names: Sequence[str], sections: Sequence[str] = SECTIONS) -> str:

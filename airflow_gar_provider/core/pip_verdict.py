@@ -91,10 +91,12 @@ def _ignored(lines: Sequence[str]) -> Diagnosis | None:
 
 
 _CONFLICT = re.compile(
-    r"(?P<package>[A-Za-z0-9._-]+) (?P<version>\S+) has requirement (?P<needs>.+?), "
+    r"(?<![A-Za-z0-9._-])(?P<package>[A-Za-z0-9._-]+) (?P<version>\S+) has requirement (?P<needs>.+?), "
     r"but you(?:'ll)? have (?P<have>\S+ \S+?)(?=[.\s]*$| which|\. )"
 )
-_MISSING = re.compile(r"(?P<package>[A-Za-z0-9._-]+) (?P<version>\S+) requires (?P<needs>.+?), which is not installed")
+_MISSING = re.compile(
+    r"(?<![A-Za-z0-9._-])(?P<package>[A-Za-z0-9._-]+) (?P<version>\S+) requires (?P<needs>.+?), which is not installed"
+)
 _RESOLVER = (
     r"ResolutionImpossible|conflicting dependencies|The conflict is caused by"
     r"|^\s+The user requested|^\s+\S+ \S+ depends on "

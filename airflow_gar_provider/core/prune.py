@@ -65,9 +65,9 @@ class KeepRules:
         texts = split_list(matching)
         if last is None and newer_than_days is None and not texts:
             problems.append("no rule says what to keep: give keep_last, keep_newer_than_days or keep_matching")
-        if last is not None and not re.fullmatch(r"[1-9]\d*", str(last)):
+        if last is not None and not re.fullmatch(r"[1-9]\d{0,8}", str(last)):
             problems.append(f"keep_last is a whole number from 1 on, not {last!r}")
-        if newer_than_days is not None and not re.fullmatch(r"\d+(\.\d+)?", str(newer_than_days)):
+        if newer_than_days is not None and not re.fullmatch(r"\d{1,6}(\.\d{1,9})?", str(newer_than_days)):
             problems.append(f"keep_newer_than_days is a number of days, not {newer_than_days!r}")
         rules = []
         for text in texts:
@@ -86,7 +86,7 @@ def _matcher(text: str) -> Callable[[Stored], bool]:
     if len(text) > 1 and text.startswith("/") and text.endswith("/"):
         try:
             pattern = re.compile(text[1:-1])
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InvalidInputError(f"{text!r} is not a regular expression: {error}") from error
         return lambda stored: bool(pattern.search(stored.version))
     try:

@@ -47,7 +47,7 @@ class Rules:
         prefixes = tuple(re.sub(r"[-_.]+", "-", prefix).lower() for prefix in split_list(allowed_prefixes))
         try:
             limit = None if max_size_mb in (None, "") else int(float(str(max_size_mb)) * 1_000_000)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InvalidInputError(f"max_size_mb is a number, not {max_size_mb!r}") from error
         return cls(prefixes, tuple(pythons), limit)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import InvalidInputError, InvalidNameError, RepositoryMismatchError
 
 MODES = ("standard", "remote", "virtual")
@@ -39,7 +40,7 @@ class RepositoryName:
         match = _NAME.fullmatch(text) if isinstance(text, str) else None
         if not match:
             raise InvalidNameError(
-                f"{text!r} is not the name of a repository",
+                f"{redact(str(text))!r} is not the name of a repository",
                 remedy="write projects/PROJECT/locations/LOCATION/repositories/REPOSITORY, "
                 "as `gcloud artifacts repositories describe` prints it under `name`",
             )

@@ -97,7 +97,7 @@ def _parsed(value: object) -> object:
     if isinstance(value, str) and value.strip()[:1] in ("{", "["):
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInputError(f"{value!r} is not JSON: {error}") from error
     return value
 
@@ -232,8 +232,8 @@ def _condition(key: str, value: Any) -> Any:
 def duration_from(value: object) -> int:
     """Seconds of `30d`, `1w2d`, `3600s`, or a number of seconds. Raises InvalidInputError."""
     text = str(value).strip().lower()
-    pieces = re.findall(r"(\d+)([smhdw])", text)
-    if re.fullmatch(r"\d+", text):
+    pieces = re.findall(r"(\d{1,9})([smhdw])", text)
+    if re.fullmatch(r"\d{1,12}", text):
         return int(text)
     if not pieces or "".join(number + unit for number, unit in pieces) != text:
         raise InvalidInputError(f"{value!r} is not a duration: write 30d, 12h or a number of seconds")

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import InvalidInputError, InvalidRequirementError
 
 
@@ -68,19 +69,19 @@ class Requirement:
 
 def _problem(text: str) -> str | None:
     """Why Composer would refuse this requirement, or None."""
-    stripped = text.strip()
+    stripped, shown = text.strip(), repr(redact(text))  # an index URL may carry a password
     if stripped.startswith("-"):
-        return f"{text!r} is a pip option; Composer takes none (index settings belong in pip.conf)"
+        return f"{shown} is a pip option; Composer takes none (index settings belong in pip.conf)"
     try:
         parsed = Pep508(stripped)
     except InvalidRequirement as error:
         if "://" in stripped or stripped.endswith((".whl", ".tar.gz")):
-            return f"{text!r} is a URL or a file; publish the wheel and require its name and version"
-        return f"{text!r} is not a requirement: {str(error).splitlines()[0]}"
+            return f"{shown} is a URL or a file; publish the wheel and require its name and version"
+        return f"{shown} is not a requirement: {redact(str(error)).splitlines()[0]}"
     if parsed.url:
-        return f"{text!r} has a URL; publish the wheel and require {parsed.name}==VERSION"
+        return f"{shown} has a URL; publish the wheel and require {parsed.name}==VERSION"
     if parsed.marker:
-        return f"{text!r} has a marker; Composer's package list has no markers, so drop `; {parsed.marker}`"
+        return f"{shown} has a marker; Composer's package list has no markers, so drop `; {parsed.marker}`"
     return None
 
 
@@ -127,7 +128,7 @@ def parse_names(value: object) -> tuple[str, ...]:
         if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", text):
             names.append(canonicalize_name(text))
         else:
-            problems.append(f"{text!r} is not the name of a package")
+            problems.append(f"{redact(text)!r} is not the name of a package")
     if problems:
         raise InvalidRequirementError(problems)
     return tuple(dict.fromkeys(names))

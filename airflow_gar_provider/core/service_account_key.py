@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from dataclasses import dataclass, field
@@ -44,13 +43,15 @@ class ServiceAccountKey:
             known = _ACCOUNT.fullmatch(email) and re.fullmatch(r"[0-9A-Za-z_-]+", key_id)
             if value.get("type") != "service_account" or not known or "PRIVATE KEY-----" not in private:
                 raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-            # `from None`: the error of the JSON parser carries the whole text.
-            raise InvalidKeyError(
-                "what was given is not a service account's key file",
-                remedy="give the JSON file that `gcloud iam service-accounts keys create` writes, or its base64",
-            ) from None
-        return cls(email, key_id, content)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            pass
+        else:
+            return cls(email, key_id, content)
+        # Behind the block: the errors of the JSON parser and of the decoder carry the whole text.
+        raise InvalidKeyError(
+            "what was given is not a service account's key file",
+            remedy="give the JSON file that `gcloud iam service-accounts keys create` writes, or its base64",
+        )
 
     @classmethod
     def of_url(cls, url: str) -> ServiceAccountKey | None:

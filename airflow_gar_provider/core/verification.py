@@ -39,7 +39,10 @@ def parse_pip_list(output: str) -> dict[str, str]:
     """What `pip list` printed, as columns, as `name==version` lines or as JSON -> PEP 503 name to version."""
     text = output.strip()
     if text.startswith("["):
-        return {canonicalize_name(entry["name"]): entry["version"] for entry in json.loads(text)}
+        try:
+            return {canonicalize_name(entry["name"]): str(entry["version"]) for entry in json.loads(text)}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            pass  # `[notice] A new release of pip is available`
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?:\s+|==)(\d\S*)", line)

@@ -76,12 +76,12 @@ def _age(value: timedelta | float | str | None) -> timedelta:
     if isinstance(value, timedelta):
         return value
     try:
-        seconds = float(value or 0)
-    except ValueError as error:
+        age = timedelta(seconds=float(value or 0))
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError(f"min_age is a number of seconds, not {value!r}") from error
-    if seconds < 0:
+    if age < timedelta(0):
         raise InvalidInputError(f"min_age is not negative, as {value!r} is")
-    return timedelta(seconds=seconds)
+    return age
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Wheel(Distribution):
 def _read_file_name(file: str) -> tuple[str, Version, frozenset[Tag]]:
     try:
         name, version, _, tags = parse_wheel_filename(file)
-    except (InvalidWheelFilename, InvalidVersion) as error:
+    except (InvalidWheelFilename, InvalidVersion, ValueError) as error:
         raise InvalidWheelError(
             file, [f"its name is not that of a wheel (NAME-VERSION-PYTHON-ABI-PLATFORM.whl): {error}"]
         ) from error
@@ -143,7 +143,11 @@ def _about_problems(about: Message, tags: frozenset[Tag]) -> Iterator[str]:
     version = str(about.get("Wheel-Version", "")).strip()
     if version.split(".")[0] != "1":
         yield f"its WHEEL file says Wheel-Version {version or 'nothing'}: pip installs 1.x"
-    said = frozenset(tag for line in about.get_all("Tag", []) for tag in parse_tag(str(line).strip()))
+    try:
+        said = frozenset(tag for line in about.get_all("Tag", []) for tag in parse_tag(str(line).strip()))
+    except ValueError as error:  # packaging before 26 took some of these
+        yield f"its WHEEL file has a tag that is none: {error}"
+        return
     if said and said != tags:
         yield f"its name says {_tag_text(tags)}, its WHEEL file says {_tag_text(said)}"
 

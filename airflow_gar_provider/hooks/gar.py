@@ -7,6 +7,8 @@ from functools import cached_property
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
+from airflow_gar_provider.core.redaction import redact, redact_error
+from airflow_gar_provider.errors import NoClientError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.session import Session
 
@@ -20,8 +22,17 @@ class GarHook(GoogleBaseHook):  # type: ignore[misc]  # Google's modules are not
 
     @cached_property
     def cloud(self) -> Cloud:
-        """The clients, sharing one set of credentials. Raises AirflowException for an unusable connection."""
-        credentials, project_id = self.get_credentials_and_project_id()
+        """The clients, sharing one set of credentials. Raises NoClientError for an unusable connection."""
+        try:
+            credentials, project_id = self.get_credentials_and_project_id()
+        except Exception as error:
+            # Airflow, google-auth and others raise their own kinds, and some quote a key that is in the wrong field.
+            redact_error(error)
+            raise NoClientError(
+                f"the connection yields no Google credentials: {redact(str(error))}",
+                resource=self.gcp_conn_id,
+                remedy="look at the Airflow connection (gcp_conn_id): its key, and whom it impersonates",
+            ) from error
         return Cloud(Session(credentials, project_id))
 
     def get_conn(self) -> Cloud:

@@ -228,13 +228,18 @@ class Gate:
             result = await self._work(fault, principal, work)
         except ApiError as error:
             entry["status"] = error.http_status
+            await self._withhold(fault, number, entry)
             raise
         entry["status"] = 200
+        await self._withhold(fault, number, entry)
+        return result
+
+    async def _withhold(self, fault: Fault | None, number: int, entry: dict[str, Any]) -> None:
+        """What a fault does with an answer, be it a result or an error. Raises ConnectionCut when it is never given."""
         if fault is not None and fault.kind == "hold_after":
             await self._hold(number, entry)
         if fault is not None and fault.kind == "lost_answer":
             raise ConnectionCut
-        return result
 
     async def _work(self, fault: Fault | None, principal: Principal | None, work: Callable[[], Awaitable[T]]) -> T:
         if fault is None:

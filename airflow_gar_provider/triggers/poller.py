@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.core.operation import POLL_FLOOR, Operation, Round
+from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import AccessDeniedError, GarProviderError, NoClientError
 
 if TYPE_CHECKING:
@@ -203,9 +204,10 @@ class Poller:
             except Exception as error:
                 # Whatever it is (Airflow raises its own kinds), those who wait are told, and the log shows it.
                 self._failures += 1
-                log.warning("no Google client for %s (try %s): %s", self._parent, self._failures, error)
+                shown = redact(str(error))
+                log.warning("no Google client for %s (try %s): %s", self._parent, self._failures, shown)
                 if self._failures >= CONNECT_TRIES:
-                    await self._tell_all(names, NoClientError(f"no Google client could be made: {error}"))
+                    await self._tell_all(names, NoClientError(f"no Google client could be made: {shown}"))
                 return None
         self._failures = 0
         return self._cloud

@@ -65,7 +65,7 @@ def test_what_is_no_key(text: str) -> None:
     with pytest.raises(InvalidKeyError, match="is not a service account's key file") as caught:
         ServiceAccountKey.parse(text)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert "secret" not in str(caught.value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ def twines_form(path: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("version", FORMS)
 def test_the_form_is_twines(tmp_path: Path, version: str) -> None:
     """twine is the oracle: field for field, the form is what twine would send for the same file."""
+    if version == "2.5" and int(installed_version("twine").split(".")[0]) < 7:
+        pytest.skip("twine knows metadata 2.5 from its version 7 on")
     path = make_wheel(tmp_path, "acme_demo", "1.2", metadata=FORMS[version])
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}

@@ -111,7 +111,7 @@ def test_lineage_needs_the_provider() -> None:
 
 
 DAG = """
-from airflow.sdk import DAG
+from airflow import DAG
 from airflow_gar_provider.operators import PublishWheelOperator
 with DAG("publishes", schedule=None) as dag:
     PublishWheelOperator(task_id="publish", wheels="{wheels}", repository="{repository}")
@@ -146,12 +146,12 @@ print("SEEN", json.dumps(seen))
 
 
 @pytest.mark.slow
+@pytest.mark.needs_airflow("3.2", "`DagBag` beside the DAG processor")
 @pytest.mark.usefixtures("conn")
 def test_events_of_a_real_run(
     sandbox: Running, repository: RepositoryName, published: Callable[[Path], str], tmp_path: Path
 ) -> None:
     """The first run tells what it uploaded, not what was there; the second, which uploads nothing, tells nothing."""
-    pytest.importorskip("airflow.sdk")
     published(make_wheel(tmp_path, "there", "1.0"))
     path = make_wheel(tmp_path)
     dags = tmp_path / "dags"

@@ -114,6 +114,11 @@ class Place:
             projects=[PROJECT], environments=names, buckets=[f"{PROJECT}/{PROJECT}-state"],
             accounts=[CALLER, READER, OTHER], grants=[*owners, default],
         )  # fmt: skip
+        accounts = [
+            self.cloud.composer.get_environment(EnvironmentName.parse(name)).service_account for name in names[1:]
+        ]
+        reads = f"roles/artifactregistry.reader@projects/{PROJECT}"  # the first environment reads with its key
+        self.sandbox.setup(grants=[f"serviceAccount:{account}={reads}" for account in accounts])
         source, broken = (self._source(name) for name in ("source", "broken"))
         wheels = self.folder / "wheels"
         wheels.mkdir()
@@ -189,7 +194,11 @@ def wait(stack: AirflowStack, dag_id: str, run_id: str, seconds: float = 420) ->
         tasks = {one.task_id: one for one in stack.client.task_instances(dag_id, run_id)}
         assert time.monotonic() < deadline, {name: one.state for name, one in tasks.items()}
         approve = next(
-            (one for one in tasks.values() if "approve" in one.task_id and one.state in ("deferred", "awaiting_input")),
+            (
+                one
+                for one in tasks.values()
+                if one.task_id.endswith("approval") and one.state in ("deferred", "awaiting_input")
+            ),
             None,
         )
         if approve and not asked:
