@@ -90,9 +90,22 @@ class History:
             after = dict(operation["packages"]) if succeeded else before
             maps[environment] = after
             over = history._step_of(operation["ended"])
-            rest = (succeeded, operation["error"], before, after, operation["variables"])
-            times = (operation["created"], operation["ended"] or "", begun, over)
-            history.updates.append(Update(operation["name"], environment, by, *times, *rest))
+            history.updates.append(
+                Update(
+                    name=operation["name"],
+                    environment=environment,
+                    by=by,
+                    created=operation["created"],
+                    ended=operation["ended"] or "",
+                    begun=begun,
+                    over=over,
+                    succeeded=succeeded,
+                    error=operation["error"],
+                    before=before,
+                    after=after,
+                    variables=operation["variables"],
+                )
+            )
         for environment, left in sent.items():
             history.unsent += [
                 f"an update of {environment} by {by} was accepted and has no operation" for _, by in left

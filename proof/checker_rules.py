@@ -176,19 +176,31 @@ def sound(history: History) -> Iterator[str]:
 
 
 def keys(history: History) -> Iterator[str]:
-    """Every key is named by a key book or a pip.conf, or a try died making it; what pip.conf holds works."""
+    """Every key is named by a key book or a pip.conf, or a try died making it and a later one has disabled it; what
+    pip.conf holds works.
+    """
     for account, live in history.raw["state"]["keys"].items():
         environment = account.partition("@")[0].removeprefix("reader-")
         text = history.raw["state"]["objects"][environment].get(PIP_CONF, "")
         held, books = set(map(_key_id, _KEY.findall(text))), list(history.json_objects(environment, "/gar/keys/"))
-        book = next((value for name, value in books if account in name), {"made": [], "making": None})
-        unnamed = [key["id"] for key in live if key["id"] not in {*held, *book["made"]}]
-        if len(unnamed) > (book["making"] is not None):
-            yield f"{account} has keys that nobody names: {unnamed}"
+        book: dict[str, Any] = next((value for name, value in books if account in name), {"made": [], "making": None})
+        unnamed = [key for key in live if key["id"] not in {*held, *book["made"]}]
+        working = [key["id"] for key in unnamed if not key["disabled"]]
+        if len(working) > (book["making"] is not None):
+            yield f"{account} has keys that work and that nobody names: {working}"
+        if len(unnamed) > _tries_lost(history, account):
+            yield f"{account} has more keys that nobody names than tries died: {[key['id'] for key in unnamed]}"
         works = {key["id"] for key in live if not key["disabled"]}
         blind = any(act["blind"] and act["environment"] == environment for _, act in history.acts("pip.conf"))
         if held - works and not blind:
             yield f"{environment}'s pip.conf holds a key that does not work: {sorted(held - works)}"
+
+
+def _tries_lost(history: History, account: str) -> int:
+    """How many tries to make a key for an account died, or did not see the answer."""
+    runs = [run for run, data in history.raw["runs"].items() if data.get("account") == account]
+    tries = sum(one["run"] in runs and one["task"] == "rotate" for one in history.raw["tries"])
+    return tries - sum(history.raw["runs"][run]["tasks"].get("rotate", {}).get("state") == "success" for run in runs)
 
 
 def _key_id(encoded: str) -> str:

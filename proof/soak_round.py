@@ -30,6 +30,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 )
 
 
+WRITES = ("objects.insert", "objects.copy", "objects.rewrite", "objects.delete")
 UPDATE = "google.cloud.orchestration.airflow.service.v1.Environments.UpdateEnvironment"
 
 
@@ -70,9 +71,9 @@ class Round:
             if not self.under_way:
                 break
             chance = self.chance.random()
-            if chance < 0.12:
+            if chance < 0.2:
                 self._others()
-            elif chance < 0.17:
+            elif chance < 0.24:
                 self._time()
             else:
                 self._turn(self._next())
@@ -190,10 +191,14 @@ class Round:
         world: World = self.soak.world
         calls = self.google.calls(turn.calls[0])[: turn.calls[1] - turn.calls[0]]
         first = [] if turn.released is None else self.google.calls(turn.released)[:1]
-        for call in [*first, *calls]:
-            for name, bucket in world.buckets.items():
-                if call["method"].endswith("objects.insert") and call["resource"].split("/")[0] == bucket:
-                    self.soak.look_at_pip_conf(name, len(self.steps) - 1)
+        touched = []
+        for name, bucket in world.buckets.items():
+            own = [call for call in [*first, *calls] if call["resource"].split("/")[0] == bucket]
+            if any(call["method"].endswith(WRITES) for call in own):
+                self.soak.look_at_pip_conf(name, len(self.steps) - 1)
+            if own or any(call["resource"].endswith(f"/environments/{name}") for call in calls):
+                touched.append(name)
+        self.soak.touched = touched or self.soak.touched
         for call in calls:
             if of_product(call):
                 self.counts["calls"] += 1

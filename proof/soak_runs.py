@@ -12,7 +12,6 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_gar_provider.core.environment import EnvironmentName
-from airflow_gar_provider.core.fleet import Fleet, Member, Stage
 from airflow_gar_provider.operators import (
     ComposerPipConfigOperator,
     InstallPrivatePackageOperator,
@@ -20,7 +19,7 @@ from airflow_gar_provider.operators import (
     PublishWheelOperator,
     RollBackEnvironmentOperator,
 )
-from airflow_gar_provider.rollout import roll_out
+from airflow_gar_provider.rollout import Fleet, Member, Stage, roll_out
 from proof.dag_run import RUN_ID
 from proof.google import BREAKS_DAGS, BROKEN
 from proof.soak_world import ENVIRONMENTS, KEYED, PACKAGES, SoakWorld

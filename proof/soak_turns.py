@@ -122,7 +122,7 @@ class Turns:
     def _wait(self, one: Try, released: int | None) -> tuple[int | None, int | None]:
         """Begin or go on, until it ends (its status) or is held (the number of the call)."""
         before = {call["number"] for call in self._google.get("held")["held"]} if self._waiting else set()
-        before.discard(released)  # type: ignore[arg-type]
+        before.discard(released)
         if released is None:
             one.process = os.fork()
             if one.process == 0:

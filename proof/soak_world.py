@@ -29,6 +29,8 @@ _COMPOSER = "https://composer.googleapis.com/v1"
 _STORAGE = "https://storage.googleapis.com"
 _IAM = "https://iam.googleapis.com/v1/projects/-/serviceAccounts"
 PIP_CONF = "config/pip/pip.conf"
+OPERATION_SECONDS = 25.0
+"""Longer than a poll's pause: updates of several environments overlap."""
 
 
 class SoakWorld:
@@ -43,6 +45,7 @@ class SoakWorld:
             for account in self.readers.values()
         ]
         google.post("setup", {"accounts": list(self.readers.values()), "grants": grants})
+        google.post("time", {"operation_seconds": OPERATION_SECONDS})
         self.versions: dict[str, list[str]] = {}
         """Package -> the versions that somebody was asked to publish, the oldest first."""
         self._numbers: dict[str, int] = {}
@@ -50,6 +53,8 @@ class SoakWorld:
         """What others did, and what came of it."""
         self.pip_confs: dict[str, list[dict[str, Any]]] = {name: [] for name in ENVIRONMENTS}
         """Environment -> the contents that its pip.conf was seen with, and after which step."""
+        self.touched: list[str] = []
+        """Environments that a try has just read or written: where it hurts most when somebody else comes in between."""
         self._copies: list[tuple[str, str]] = []
         """(environment, content): copies of pip.conf that somebody has on a desk."""
         for package in (*PACKAGES, f"acme-{BROKEN}", f"acme-{BREAKS_DAGS}"):
@@ -80,6 +85,10 @@ class SoakWorld:
         self.versions.setdefault(package, []).append(version)
         return version
 
+    def _somewhere(self) -> str:
+        """An environment, mostly one that a try is at work on."""
+        return self._chance.choice(self.touched if self.touched and self._chance.random() < 0.7 else ENVIRONMENTS)
+
     def _publish(self, package: str) -> dict[str, Any]:
         version = self.next_version(package)
         self.world.publish(package, version)
@@ -91,7 +100,7 @@ class SoakWorld:
 
     def _update_packages(self) -> dict[str, Any]:
         """`gcloud composer environments update`: mostly of their own packages, sometimes of one of ours."""
-        name = self._chance.choice(ENVIRONMENTS)
+        name = self._somewhere()
         package = self._chance.choice(FOREIGN if self._chance.random() < 0.85 else PACKAGES)
         value = None
         if self._chance.random() < 0.8:
@@ -102,7 +111,7 @@ class SoakWorld:
         return {"kind": "packages", "environment": name, "wanted": {package: value}, **done}
 
     def _set_variables(self) -> dict[str, Any]:
-        name, number = self._chance.choice(ENVIRONMENTS), self._chance.randrange(1000)
+        name, number = self._somewhere(), self._chance.randrange(1000)
         wanted = {"ACME_MODE": f"mode-{number}"}
         body = {"config": {"software_config": {"env_variables": wanted}}}
         done = self._patch(name, "config.software_config.env_variables", body)
@@ -114,14 +123,14 @@ class SoakWorld:
         return {"accepted": answer.status_code == 200, "operation": answer.json().get("name")}
 
     def _copy_pip_conf(self) -> dict[str, Any]:
-        name = self._chance.choice(ENVIRONMENTS)
+        name = self._somewhere()
         self._copies.append((name, self._read_pip_conf(name)[0]))
         return {"kind": "copy", "environment": name, "accepted": True}
 
     def _edit_pip_conf(self) -> dict[str, Any]:
         """An option is set: in what is there, or blindly in a copy that is on the desk."""
         old = self._copies.pop() if self._copies and self._chance.random() < 0.5 else None
-        name = old[0] if old else self._chance.choice(ENVIRONMENTS)
+        name = old[0] if old else self._somewhere()
         text, generation = (old[1], None) if old else self._read_pip_conf(name)
         option, value = self._chance.choice(OPTIONS), self._chance.randrange(10, 99)
         lines = [line for line in text.splitlines() if not line.startswith(f"{option} ")]

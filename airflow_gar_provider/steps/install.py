@@ -27,7 +27,7 @@ from airflow_gar_provider.steps.clock import Clock
 from airflow_gar_provider.steps.drain import Draining, drain, wait_idle
 from airflow_gar_provider.steps.explain import explain
 from airflow_gar_provider.steps.hold import refuse_held
-from airflow_gar_provider.steps.point import PIP_CONF, point
+from airflow_gar_provider.steps.point import PIP_CONF, point, written_by
 from airflow_gar_provider.steps.preflight import prepare
 from airflow_gar_provider.steps.record import (
     FAILED,
@@ -223,10 +223,11 @@ def _update(cloud: Cloud, seen: Seen, patch: Patch, clock: Clock, *, waited: boo
             remedy="grant the caller roles/storage.objectUser on the environment's bucket, or set rollback=False",
         )
     if wish.repository is not None:
-        point(storage, environment, wish.repository, if_unused=True, clock=clock)
-        generation = _pip_conf_generation(storage, bucket)
-        if generation != record.pip_conf and record.pip_conf_ours is None:
-            told["pip_conf_ours"] = generation
+        point(storage, environment, wish.repository, if_unused=True, run=wish.run, clock=clock)
+        ours = written_by(storage, bucket, wish.run)
+        if ours is not None:
+            # Somebody may have written it after the record was begun: a rollback gives back what we really replaced.
+            told["pip_conf_ours"], told["pip_conf"] = ours
     # From here to the answer nobody but Composer knows whether it took the update.
     record = update_record(storage, bucket, record, **told)
     pending = send(cloud, environment, patch, clock)

@@ -57,16 +57,19 @@ def kept(storage: Storage, bucket: str) -> list[int]:
     return sorted((int(name) for name in names if re.fullmatch(r"[0-9]+", name)), reverse=True)
 
 
-def restore(storage: Storage, bucket: str, generation: str) -> tuple[str, str, int]:
+def restore(storage: Storage, bucket: str, generation: str, *, only_over: int | None = None) -> tuple[str, str, int]:
     """Give pip.conf the content of a generation that was kept (`0`: no file), keeping a copy of what it replaces.
 
-    Returns the texts before and after, and the generation before. Raises InvalidInputError, NotFoundError, which names
-    the generations that there are, and ConcurrentChangeError when somebody else is writing.
+    `only_over`: the only generation that may be replaced. Returns the texts before and after, and the generation
+    before. Raises InvalidInputError, NotFoundError, which names the generations that there are, and
+    ConcurrentChangeError when somebody else is writing.
     """
     if not re.fullmatch(r"[0-9]{1,20}", generation):
         raise InvalidInputError(f"restore is the number of a generation that was kept, not {generation!r}")
     found = storage.read(bucket, PIP_CONF)
     content, current = found or (b"", 0)
+    if only_over is not None and current != only_over:
+        raise ConcurrentChangeError("pip.conf was replaced meanwhile", resource=f"gs://{bucket}/{PIP_CONF}")
     source = backup_name(int(generation))
     wanted = storage.read(bucket, source) if int(generation) else None
     if wanted is None and int(generation):

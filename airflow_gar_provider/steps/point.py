@@ -224,6 +224,16 @@ def _written_before(storage: Storage, bucket: str, text: str, run: str) -> tuple
     return pip_conf.difference(earlier, text), int(replaced), _taken_out(earlier, text)
 
 
+def written_by(storage: Storage, bucket: str, run: str) -> tuple[int, int] | None:
+    """The generation of pip.conf when a run wrote it, and the one that it replaced; None when it is another's.
+
+    Both are in the object's own notes: a look at what is there afterwards would take somebody else's write for ours.
+    """
+    notes, generation = storage.noted(bucket, PIP_CONF)
+    replaced = notes.get(_REPLACED, "")
+    return (generation, int(replaced)) if notes.get(_RUN) == run and replaced.isdecimal() else None
+
+
 def _taken_out(before: str, after: str) -> list[str]:
     kept = {key.email for key in pip_conf.keys_in(after)}
     gone = [key for key in pip_conf.keys_in(before) if key.email not in kept]

@@ -115,7 +115,7 @@ def restore_pip_conf(storage: Storage, bucket: str, record: RunRecord) -> str:
         log.warning("somebody else changed pip.conf since: it stays as it is")
         return "pip.conf was left: somebody else changed it since"
     try:
-        restore(storage, bucket, str(record.pip_conf))
+        restore(storage, bucket, str(record.pip_conf), only_over=record.pip_conf_ours)
     except ConcurrentChangeError:
         log.warning("somebody else is changing pip.conf: it stays as they write it")
         return "pip.conf was left: somebody else changed it since"

@@ -121,7 +121,7 @@ def _result(settled: Settled, installed: Mapping[str, str]) -> dict[str, Any]:
         {
             "package": requirement.name,
             "before": _declared(before, requirement.name),
-            "after": installed.get(requirement.name) or environment.version_of(requirement.name),
+            "after": installed.get(requirement.name) or _declared(environment.packages, requirement.name),
         }
         for requirement in wish.requirements
     ]

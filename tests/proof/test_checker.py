@@ -306,7 +306,12 @@ PLANTED: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("typed", put("runs", "run0000", "history", value=UNTYPED), "run0000/install, try 1: Untyped KeyError: 'x'"),
     ("typed", put("runs", "run0000", "history", value=SILENT), "failed without a cause"),
     ("typed", put("runs", "run0000", "tasks", "install", "state", value="up_for_retry"), "was not brought to an end"),
-    ("keys", put("state", "keys", ACCOUNT, 1, "id", value="k9"), "keys that nobody names: ['k9']"),
+    (
+        "keys",
+        put("state", "keys", ACCOUNT, 1, value={"id": "k9", "disabled": False}),
+        "keys that work and that nobody names: ['k9']",
+    ),
+    ("keys", put("state", "keys", ACCOUNT, 1, "id", value="k9"), "that nobody names than tries died: ['k9']"),
     ("keys", put("state", "keys", ACCOUNT, 0, "disabled", value=True), "a key that does not work: ['k1']"),
     ("sound", put("bugs", value=["KeyError"]), "the sandbox: KeyError"),
     ("sound", put("operations", 4, "ended", value=None), "o5 has not ended"),
