@@ -18,6 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from tests.airflows import (  # noqa: F401 -- pytest calls them
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_ignore_collect,
+    pytest_report_header,
+    pytest_terminal_summary,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

@@ -40,7 +40,7 @@ def test_a_deadline_comes_through_the_database() -> None:
         (told, f"{__name__}.call_somebody", {"who": "on duty"}),
     ):
         [alert] = DAG("late", schedule=None, **arguments).deadline or ()
-        assert (alert.callback.path, alert.callback.kwargs) == (path, kwargs)
+        assert (alert.callback.path, alert.callback.kwargs or {}) == (path, kwargs)
         text = serializer.to_dict(DAG("late", schedule=None, **arguments))
         assert path in str(text)
         assert serializer.from_dict(text).dag_id == "late"

@@ -15,7 +15,7 @@ try:
 except ImportError:
     GAR_RETRY_POLICY = None  # type: ignore[assignment]
 
-needs_policies = pytest.mark.skipif(GAR_RETRY_POLICY is None, reason="retry policies came with Airflow 3.3")
+needs_policies = pytest.mark.needs_airflow("3.3", "retry policies")
 
 
 @needs_policies

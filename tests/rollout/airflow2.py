@@ -25,6 +25,7 @@ from demo.airflow_client import TaskInstance
 _SETTINGS = {
     "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True",
     "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK": "1",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",  # two slow cores, and everything starting at once
     "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "10",
     "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "60",  # reading the files again and again takes a core
 }
@@ -43,8 +44,10 @@ class Airflow2:
         self.home.mkdir(parents=True)
         settings.write_config(self.home, port=0, parallelism=self._parallelism)
         settings.link_dags(self._dags, self.home)
-        migration = self._component("db", "migrate")
-        assert migration.wait(240) == 0, migration.last_lines()
+        # The web server, which there is none of, makes the roles that a DAG's access_control names.
+        for command in (("db", "migrate"), ("sync-perm",)):
+            once = self._component(*command)
+            assert once.wait(240) == 0, once.last_lines()
         with closing(sqlite3.connect(self.home / "airflow.db")) as database:
             database.execute("pragma journal_mode=wal")
         self._components = [self._component("scheduler", "-s"), self._component("triggerer", "-s")]
@@ -63,7 +66,8 @@ class Airflow2:
         while not self.client.rows("select 1 from dag where dag_id = ?", dag_id):
             for component in self._components:
                 assert component.exit_status is None, component.last_lines()
-            assert not (errors := self.client.rows("select stacktrace from import_error")), errors
+            errors = [row["stacktrace"] for row in self.client.rows("select stacktrace from import_error")]
+            assert not errors, "\n".join(errors)
             assert time.monotonic() < deadline, f"{dag_id} was not read: {self._components[0].last_lines()}"
             time.sleep(1)
         with closing(sqlite3.connect(self.home / "airflow.db", timeout=30)) as database, database:

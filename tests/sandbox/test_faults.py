@@ -148,8 +148,28 @@ def test_an_expired_token_passes_over_calls_that_have_none(google_: Running, par
     """Google's token endpoint asks for no token: nobody can be told there that one has ended."""
     google_.fault("*", kind="token_expiry")
     with google_.session(CALLER) as session:
-        assert session.post("https://oauth2.googleapis.com/token", data={}, timeout=30).status_code == 400
+        without = {"authorization": None}
+        answer = session.post("https://oauth2.googleapis.com/token", data={}, headers=without, timeout=30)
+        assert answer.status_code == 400
         assert [fault.get("kind") for fault in google_.unused()] == ["token_expiry"]
         url = f"https://artifactregistry.googleapis.com/v1/{parent}/repositories"
         assert session.get(url, timeout=30).status_code == 401
     assert google_.unused() == []
+
+
+def test_an_answer_that_is_an_error_is_lost_and_held_too(
+    google_: Running, client: ar.ArtifactRegistryClient, parent: str
+) -> None:
+    """What is not there is an answer as well: its client can die before it reads it."""
+    lost = (exceptions.ServiceUnavailable, requests.exceptions.ConnectionError)
+    google_.fault("*", kind="lost_answer")
+    with pytest.raises(lost):
+        client.get_repository(name=f"{parent}/repositories/none", retry=None)
+    google_.fault("*", kind="hold_after")
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(client.get_repository, name=f"{parent}/repositories/none", retry=None)
+        [held] = google_.get("/sandbox/held?wait=20")["held"]
+        assert held["status"] == 404
+        google_.own.delete(f"http://127.0.0.1:{google_.port}/sandbox/faults", timeout=30)
+        with pytest.raises(lost):
+            future.result(30)
