@@ -87,9 +87,9 @@ class Visit:
         box, size = element.bounding_box(), self.page.viewport_size
         if box is None or size is None:
             raise ValueError("the page does not show what the picture is of")
-        left, top = max(box["x"] - 16, 0), max(box["y"] - 16, 0)
-        right = min(box["x"] + box["width"] + 16, size["width"])
-        bottom = min(box["y"] + box["height"] + 16, size["height"])
+        left, top = max(box["x"] - 8, 0), max(box["y"] - 8, 0)
+        right = min(box["x"] + box["width"] + 8, size["width"])
+        bottom = min(box["y"] + box["height"] + 8, size["height"])
         return {"x": left, "y": top, "width": right - left, "height": bottom - top}
 
     def panel(self, last: Locator, *, below: float = 20) -> FloatRect:

@@ -154,6 +154,9 @@ class Camera:
         visit.page.mouse.move(0, 0)
         group = graph.get_by_test_id("rf__node-roll_out")
         group.evaluate(SETTLED)
+        # The buttons and the small map that lie over the graph.
+        panels = graph.locator(".react-flow__panel")
+        panels.evaluate_all("panels => panels.forEach(panel => { panel.style.visibility = 'hidden'; })")
         self._take(visit, "graph", visit.around(group))
 
     def approval(self, run_id: str) -> None:

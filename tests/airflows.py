@@ -21,6 +21,7 @@ NEWEST_ONLY = {
     "tests/distributed": "Celery and its services come with the newest Airflow's requirements",
     "tests/proof/test_leaks_airflow.py": "its DAGs are those of the newest Airflow",
     "tests/proof/test_points.py": "calls to Google are counted and disturbed under the newest Airflow",
+    "tests/sandbox/test_contract.py": "Google's documents of today describe the newest clients",
     "tests/sandbox/gcloud": "commands of gcloud and gsutil meet the sandbox alone",
     "tests/test_by_hand.py": "a guide's commands meet the sandbox alone",
     "tests/test_demo.py": "the demo is the newest Airflow",

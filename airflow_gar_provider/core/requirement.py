@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Pep508
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
 from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import InvalidInputError, InvalidRequirementError
@@ -63,7 +64,7 @@ class Requirement:
         """Whether an installed version satisfies the specifier (pre-releases count: they are what is installed)."""
         try:
             return SpecifierSet(self.specifier).contains(version, prereleases=True)
-        except InvalidSpecifier:
+        except (InvalidSpecifier, InvalidVersion):  # the second: packaging before 26 says so of the version
             return False
 
 

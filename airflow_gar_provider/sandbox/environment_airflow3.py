@@ -65,6 +65,7 @@ def application() -> Callable[[str, str, Mapping[str, str], object], Awaitable[t
     """Return a function that asks Airflow's REST API application."""
     import httpx
     from airflow.api_fastapi.app import create_app
+    from airflow.api_fastapi.auth.managers.simple.services.login import SimpleAuthManagerLogin
 
     client = httpx.AsyncClient(
         transport=httpx.ASGITransport(app=create_app(apps="core")), base_url="http://environment.invalid"
@@ -73,7 +74,9 @@ def application() -> Callable[[str, str, Mapping[str, str], object], Awaitable[t
     async def call(method: str, path: str, query: Mapping[str, str], body: object) -> tuple[int, object]:
         if alone and path.endswith("/monitor/health"):
             await asyncio.to_thread(_heartbeat)
-        headers = {"Accept": "application/json"}
+        # Whoever comes here is an administrator already; Airflow 3.1 wants a token all the same.
+        token = SimpleAuthManagerLogin.create_token_all_admins()
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
         response = await client.request(method, path, params=dict(query), json=body, headers=headers)
         return response.status_code, response.json() if response.content else None
 
@@ -130,8 +133,12 @@ def _dag_bag() -> Any:
     folder = settings.DAGS_FOLDER
     try:
         from airflow.dag_processing.dagbag import BundleDagBag
-    except ImportError:  # 3.1
-        from airflow.models.dagbag import DagBag as BundleDagBag
+    except ImportError:  # 3.1, where a bag does not know its bundle's name
+        from airflow.models.dagbag import DagBag
+
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+        return DagBag(folder, bundle_path=Path(folder), include_examples=False)
     return BundleDagBag(folder, bundle_path=Path(folder), bundle_name=BUNDLE)
 
 

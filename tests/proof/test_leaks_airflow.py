@@ -28,7 +28,7 @@ from proof import leaks
 from proof.leaks import Exempt, Leak, Scanner
 from tests.conftest import LOCATION, Running, wheel
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.proof, pytest.mark.timeout(1200)]
 HERE = Path(__file__).parent
 PROJECT = "leaks-tests"
 CALLER = f"sandbox-tests@{PROJECT}.iam.gserviceaccount.com"

@@ -16,6 +16,7 @@ SHARE = 40
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(1500)
 def test_a_share_of_all_points_converges(tmp_path: Path) -> None:
     """Whatever dies or is refused at one call: the next try comes to what an undisturbed run comes to."""

@@ -43,6 +43,7 @@ def order(history: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(2400)
 def test_a_short_soak_has_no_violation_and_its_seed_replays_it(tmp_path: Path) -> None:
     """Runs, others, faults and kills at once: nothing is lost, doubled or wrong; and once more, call for call."""

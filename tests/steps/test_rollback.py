@@ -9,6 +9,7 @@ import pytest
 
 from airflow_gar_provider.errors import (
     AccessDeniedError,
+    ConcurrentChangeError,
     HeldVersionError,
     InstallFailedError,
     RollbackFailedError,
@@ -19,7 +20,8 @@ from airflow_gar_provider.errors import (
 from airflow_gar_provider.gcp.composer import Composer
 from airflow_gar_provider.steps.hold import hold, holds, release
 from airflow_gar_provider.steps.install import Pending, begin
-from airflow_gar_provider.steps.pip_backup import PIP_CONF, backup_name
+from airflow_gar_provider.steps.pip_backup import PIP_CONF, backup_name, restore
+from airflow_gar_provider.steps.point import point, written_by
 from airflow_gar_provider.steps.record import RunRecord
 from airflow_gar_provider.steps.rollback import restore_pip_conf
 from tests.steps.installing import UPDATE, Site
@@ -214,6 +216,23 @@ def test_somebody_elses_pip_conf_is_left(site: Site) -> None:
     assert restored(site, 0, ours) == "pip.conf was left: somebody else changed it since"
     assert restored(site, 17, ours) == "pip.conf could not be restored: its backup is gone"
     assert site.pip_conf() == "[global]\ntheirs = 1\n"
+
+
+def test_pip_conf_is_ours_only_when_its_own_notes_say_so(site: Site) -> None:
+    """Somebody writes it before our write, and again after it: what we replaced is theirs, what is there is theirs."""
+    environment, storage = site.now(), site.cloud.storage
+    bucket = environment.bucket
+    storage.write(bucket, PIP_CONF, b"[global]\ntimeout = 1\n")
+    theirs = storage.write(bucket, PIP_CONF, b"[global]\ntimeout = 2\n")
+    point(storage, environment, site.repository, run="run", clock=site.clock)
+    ours = next(found.generation for found in storage.list(bucket, PIP_CONF))
+    assert written_by(storage, bucket, "run") == (ours, theirs)
+    assert written_by(storage, bucket, "another") is None
+    storage.write(bucket, PIP_CONF, b"[global]\ntimeout = 3\n")
+    assert written_by(storage, bucket, "run") is None
+    with pytest.raises(ConcurrentChangeError, match=r"pip\.conf was replaced meanwhile"):
+        restore(storage, bucket, str(theirs), only_over=ours)
+    assert site.pip_conf() == "[global]\ntimeout = 3\n"
 
 
 @pytest.mark.slow
