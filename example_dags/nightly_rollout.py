@@ -27,13 +27,15 @@ REPOSITORY = "projects/acme-packages/locations/europe-west1/repositories/python"
 
 with DAG(
     dag_id="nightly_rollout",
+    dag_display_name="Nightly rollout",
     description="Keep every environment at the packages that the fleet's file wants",
     schedule="0 2 * * *",
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),
-    default_args={"retry_delay": timedelta(minutes=2)},
+    default_args={"owner": "data-platform", "retry_delay": timedelta(minutes=2)},
+    owner_links={"data-platform": "https://wiki.example.com/data-platform"},
     tags=["private packages"],
     **finish_within(timedelta(hours=3)),
     doc_md=__doc__,

@@ -149,11 +149,12 @@ class Camera:
         visit.page.get_by_role("button", name="Collapse Details Panel").click()
         visit.page.get_by_role("button", name="Zoom to selected task").click()
         expect(graph.get_by_test_id("rf__node-roll_out.outcome")).to_be_in_viewport(ratio=0.9, timeout=EXPECT)
-        for _ in range(2):
-            visit.page.get_by_role("button", name="Zoom In").click()
-        visit.page.mouse.move(0, 0)
         group = graph.get_by_test_id("rf__node-roll_out")
         group.evaluate(SETTLED)
+        for _ in range(2):
+            visit.page.get_by_role("button", name="Zoom In").click()
+            group.evaluate(SETTLED)
+        visit.page.mouse.move(0, 0)
         # The buttons and the small map that lie over the graph.
         panels = graph.locator(".react-flow__panel")
         panels.evaluate_all("panels => panels.forEach(panel => { panel.style.visibility = 'hidden'; })")

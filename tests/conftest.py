@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from google.auth.compute_engine import _metadata
 
 from tests.airflows import (  # noqa: F401 -- pytest calls them
     pytest_collection_modifyitems,
@@ -146,6 +148,8 @@ def google_(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
         monkeypatch.delenv(name, raising=False)
     for name, value in sandbox.env.items():
         monkeypatch.setenv(name, value)
+    if hasattr(_metadata, "_METADATA_ROOT"):  # an old google-auth reads the server's address when it is imported
+        importlib.reload(_metadata)
     return sandbox
 
 

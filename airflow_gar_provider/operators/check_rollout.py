@@ -31,7 +31,14 @@ class CheckRolloutOperator(GarOperator):
         is not allowed is named in one error. The two lists are no template fields: what a form says cannot change them.
     """
 
-    template_fields: Sequence[str] = ("source", "wheels", "requirements", "absent", "environments")
+    template_fields: Sequence[str] = (
+        "source",
+        "wheels",
+        "requirements",
+        "absent",
+        "environments",
+        *GarOperator.template_fields,
+    )
 
     def __init__(
         self,

@@ -38,8 +38,8 @@ class PlanRolloutOperator(RolloutOperator):
         field, so that what a form says cannot change it. What the fleet itself says is its author's.
     :param approved_plan: the `content_digest` of a plan that was looked at, such as that of a dry run: another plan is
         refused, and the error says what has changed since.
-    :param approve_before: stages that are changed only with an `approved_plan`, on an Airflow that cannot ask;
-        `approval`: which of them really (see roll_out).
+    :param approve_before: stages that are changed only with an `approved_plan`, on an Airflow that cannot ask.
+    :param approval: which of those stages really (see roll_out).
     :param planned_only: a dry run: nobody has to approve it, and its plan may be approved later.
     :param state: `gs://BUCKET/PREFIX` for the plan; not given: the fleet's own.
     :param check_pip_conf: read each environment's pip.conf: one call for each, without content where it has not changed
