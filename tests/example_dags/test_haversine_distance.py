@@ -13,8 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, haversine_distance
-from airflow.dag_processing.dagbag import DagBag
-dag = DagBag(haversine_distance.__file__, bundle_path=None, bundle_name="x").dags["haversine_distance"]
+try:
+    from airflow.dag_processing.dagbag import DagBag
+    more = {"bundle_path": None, "bundle_name": "x"}
+except ImportError:  # before Airflow 3.2
+    from airflow.models.dagbag import DagBag
+    more = {"include_examples": False}
+dag = DagBag(haversine_distance.__file__, **more).dags["haversine_distance"]
 params = {name: dag.params[name] for name in dag.params}
 print("RESULT", json.dumps(dag.get_task("print_distance").python_callable(params=params)))
 """

@@ -206,6 +206,7 @@ with DAG("manage", schedule=None, start_date=datetime(2026, 1, 1), catchup=False
 '''
 
 
+@pytest.mark.needs_airflow("3.0", "the standard provider, which google's sensors import,")
 def test_the_google_providers_hooks_operators_sensors_and_triggers(
     sandbox: Running, project: str, tmp_path: Path
 ) -> None:

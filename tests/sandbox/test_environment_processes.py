@@ -66,6 +66,7 @@ def is_component(process: psutil.Process, project: str) -> bool:
         return False
 
 
+@pytest.mark.needs_airflow("3.0", "version 2 of the REST API, which this asks,")
 def test_a_run_is_deferred_in_the_triggerer_and_an_update_kills_the_task_that_runs(
     google_: Running, project: str
 ) -> None:
