@@ -145,12 +145,8 @@ class Storage:
             )
         return int(copied.generation)
 
-    def notes(self, bucket: str, name: str) -> dict[str, str]:
-        """The custom metadata of the live generation of an object; empty when there is none, or no object."""
-        return self.noted(bucket, name)[0]
-
-    def noted(self, bucket: str, name: str) -> tuple[dict[str, str], int]:
-        """As `notes`, and the generation that has them; 0 for no object."""
+    def notes(self, bucket: str, name: str) -> tuple[dict[str, str], int]:
+        """The custom metadata of the live generation of an object, and that generation; empty and 0 for no object."""
         with google_errors("look at the object", resource=f"gs://{bucket}/{name}"):
             found = self._client.bucket(bucket).get_blob(name, timeout=CALL_TIMEOUT)
         return (dict(found.metadata or {}), int(found.generation)) if found is not None else ({}, 0)

@@ -213,15 +213,15 @@ def _written_before(storage: Storage, bucket: str, text: str, run: str) -> tuple
 
     That try died before it could say so; it is in the object's own notes, which somebody else's write would not keep.
     """
-    notes = storage.notes(bucket, PIP_CONF)
-    replaced = notes.get(_REPLACED, "")
-    if notes.get(_RUN) != run or not replaced.isdecimal():
+    ours = written_by(storage, bucket, run)
+    if ours is None:
         return None
+    replaced = ours[1]
     log.info("an earlier try of this run has written gs://%s/%s", bucket, PIP_CONF)
-    kept = storage.read(bucket, backup_name(int(replaced))) if int(replaced) else None
+    kept = storage.read(bucket, backup_name(replaced)) if replaced else None
     earlier = pip_conf.decode(kept[0]) if kept else ""
     prune(storage, bucket)
-    return pip_conf.difference(earlier, text), int(replaced), _taken_out(earlier, text)
+    return pip_conf.difference(earlier, text), replaced, _taken_out(earlier, text)
 
 
 def written_by(storage: Storage, bucket: str, run: str) -> tuple[int, int] | None:
@@ -229,7 +229,7 @@ def written_by(storage: Storage, bucket: str, run: str) -> tuple[int, int] | Non
 
     Both are in the object's own notes: a look at what is there afterwards would take somebody else's write for ours.
     """
-    notes, generation = storage.noted(bucket, PIP_CONF)
+    notes, generation = storage.notes(bucket, PIP_CONF)
     replaced = notes.get(_REPLACED, "")
     return (generation, int(replaced)) if notes.get(_RUN) == run and replaced.isdecimal() else None
 
