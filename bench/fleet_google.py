@@ -7,15 +7,12 @@ as it is: the lists, the masks and states of updates, their operations, permissi
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from airflow_gar_provider.sandbox.server import Sandbox, ready_line
 from airflow_gar_provider.sandbox.setup import Setup
+from bench.played_images import PlayedImages
 
 PACKAGES, FLEET, SMALL = "acme-packages", "acme-fleet", "acme-small"
 """Projects: the registry's, that of the thousand environments, that of the hundred."""
@@ -25,41 +22,6 @@ STATE = f"{FLEET}-state"
 """The fleet's bucket."""
 DECLARED = {f"public-{number:02d}": f"=={number}.0" for number in range(20)}
 """What every environment has already, besides one of our packages in an older version."""
-_BASE = {"pip": "25.0", "apache-airflow": "3.1.8"}
-
-
-@dataclass(frozen=True)
-class Built:
-    """A build that went well."""
-
-    succeeded: bool = True
-    error: str | None = None
-    conflict: bool = False
-
-
-class PlayedImages:
-    """Images that are a file each: what is declared is what is installed."""
-
-    async def create_image(self, folder: Path) -> None:
-        """An image without packages."""
-        self._write(folder, {})
-
-    async def build_image(
-        self, folder: Path, *, requirements: Mapping[str, str], log: Callable[[str], None], **_: object
-    ) -> Built:
-        """An image with packages; nothing is downloaded."""
-        self._write(folder, {name: value.rpartition("==")[2] for name, value in requirements.items()})
-        log("played: no pip ran")
-        return Built()
-
-    async def installed_packages(self, folder: Path) -> dict[str, str]:
-        """What `pip list` would print."""
-        found: dict[str, str] = json.loads((folder / "packages.json").read_text())
-        return found
-
-    def _write(self, folder: Path, packages: Mapping[str, str]) -> None:
-        folder.mkdir(parents=True)
-        (folder / "packages.json").write_text(json.dumps({**_BASE, **packages}))
 
 
 def environments(project: str, count: int) -> list[str]:

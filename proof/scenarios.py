@@ -15,7 +15,8 @@ from airflow_gar_provider.operators import (
     PublishWheelOperator,
 )
 from airflow_gar_provider.rollout import Fleet, Member, Stage, roll_out
-from proof.google import BREAKS_DAGS, BROKEN, Google
+from bench.played_images import BROKEN
+from proof.google import BREAKS_DAGS, Google
 from proof.world import World, wheel
 
 MANY = ("acme-lib", "acme-geo", "acme-log", "acme-net")

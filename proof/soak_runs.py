@@ -20,8 +20,9 @@ from airflow_gar_provider.operators import (
     RollBackEnvironmentOperator,
 )
 from airflow_gar_provider.rollout import Fleet, Member, Stage, roll_out
+from bench.played_images import BROKEN
 from proof.dag_run import RUN_ID
-from proof.google import BREAKS_DAGS, BROKEN
+from proof.google import BREAKS_DAGS
 from proof.soak_world import ENVIRONMENTS, KEYED, PACKAGES, SoakWorld
 from proof.world import wheel
 

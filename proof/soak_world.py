@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import requests
 
-from proof.google import BREAKS_DAGS, BROKEN, Google
+from bench.played_images import BROKEN
+from proof.google import BREAKS_DAGS, Google
 from proof.world import LOCATION, World, wheel
 
 ENVIRONMENTS = tuple(f"e{number:02d}" for number in range(12))
