@@ -69,8 +69,13 @@ class Running:
     def unused(self) -> list[Any]:
         return list(self.get("/sandbox/faults")["unused"])
 
-    def calls(self, project: str) -> list[dict[str, Any]]:
-        return [call for call in self.get("/sandbox/calls")["calls"] if project in str(call["resource"])]
+    def calls(self, project: str, since: int = 0) -> list[dict[str, Any]]:
+        """Those of a project, of all calls but the first `since`."""
+        return [call for call in self.get(f"/sandbox/calls?since={since}")["calls"] if project in str(call["resource"])]
+
+    def mark(self) -> int:
+        """How many calls there were: `since` for those that follow."""
+        return int(self.get("/sandbox/calls?since=1000000000")["count"])
 
     def session(self, account: str | None = None) -> requests.Session:
         """A plain HTTP client that finds the sandbox where Google is."""

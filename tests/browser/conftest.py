@@ -49,9 +49,12 @@ def library(folder: Path, version: str) -> Path:
     return make_wheel(folder, "mypythonlib", version, members=members)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; without one, the tests are skipped, but not in CI."""
+    """Chromium; without one, the tests are skipped, but not in CI.
+
+    Until it is closed, an event loop runs in this thread, and no other test could run one: so it ends with the file.
+    """
     from screenshots.browser import PROGRAM, chromium
 
     if not PROGRAM.exists() and not os.environ.get(REQUIRED):

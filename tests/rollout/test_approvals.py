@@ -126,6 +126,7 @@ def test_a_trigger_through_the_api_cannot_ask_for_more_than_the_form(people: Wor
         with pytest.raises(AirflowApiError) as caught:
             client.trigger(dag_id, conf)
         assert caught.value.status == 400
+    mark = sandbox.mark()
     conf = {"source": None, "wheels": "gs://acme-packages-builds/wheels/../evil/*.whl", "requirement": "requests==2.0"}
     run = Run(people, dag_id, client.trigger(dag_id, conf))
     assert run.wait() == "failed"
@@ -139,4 +140,4 @@ def test_a_trigger_through_the_api_cannot_ask_for_more_than_the_form(people: Wor
         in told["message"]
     )
     reads = ("storage.objects.get", "storage.objects.list", "storage.buckets.get")
-    assert {call["method"] for call in sandbox.calls("acme-")} <= set(reads)
+    assert {call["method"] for call in sandbox.calls("acme-", mark)} <= set(reads)

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from airflow_gar_provider.compat import counts_deferred_tasks
-from tests.conftest import Running, serving
+from tests.conftest import Running
 from tests.rollout import airflow2
 from tests.rollout.conftest import Run, World, most_at_once
 
@@ -21,23 +21,18 @@ NAMES = ["one", "two", "three", "four", "five"]
 
 
 @pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A sandbox of its own, in which an update lasts long enough to meet others."""
-    folder = tmp_path_factory.mktemp("sandbox")
-    with serving(folder, "--project", "overlap-tests", "--operation-seconds", "15") as running:
-        yield running
-        assert running.get("/healthz")["bugs"] == []
-
-
-@pytest.fixture(scope="module")
 def fleets(world: World, tmp_path_factory: pytest.TempPathFactory, sandbox: Running) -> Iterator[World]:
-    """One fleet, and the Airflow that rolls it out. A try that failed waits for longer than others need to begin."""
+    """One fleet, and the Airflow that rolls it out. A try that failed waits for longer than others need to begin, and
+    an update lasts long enough to meet others.
+    """
     stage = {"name": "prod", "environments": NAMES, "max_parallel": 2}
     world.fleet("overlap", [stage], 'skip_checks="import_errors"', retry_delay=20, late_after=5)
     base = tmp_path_factory.mktemp("stack")
     with airflow2.start(home=base / "home", dags=world.dags, environ=sandbox.child_env(), parallelism=5) as running:
         world.stack = running
+        sandbox.post("/sandbox/time", {"operation_seconds": 15})
         yield world
+        sandbox.post("/sandbox/time", {"operation_seconds": 0})
 
 
 @pytest.fixture(scope="module")

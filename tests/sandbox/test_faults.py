@@ -173,3 +173,14 @@ def test_an_answer_that_is_an_error_is_lost_and_held_too(
         google_.own.delete(f"http://127.0.0.1:{google_.port}/sandbox/faults", timeout=30)
         with pytest.raises(lost):
             future.result(30)
+
+
+def test_a_long_message_comes_whole(google_: Running, client: ar.ArtifactRegistryClient, parent: str) -> None:
+    """With what repeats it, it would not fit into the trailers that a gRPC client always takes."""
+    message = "what went wrong, " * 400
+    google_.fault(LIST, status=403, message=message, times=20)
+    for _ in range(20):
+        with pytest.raises(exceptions.Forbidden) as caught:
+            client.list_repositories(parent=parent, retry=None)
+        assert message.strip() in caught.value.message
+    assert google_.unused() == []

@@ -124,9 +124,12 @@ class Gcloud:
         ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gcloud_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One configuration folder for every test that does not change it: the first start writes its databases."""
+    """One configuration folder for every test that does not change it: the first start writes its databases.
+
+    It keeps the caller's token, which a test of another file may have withdrawn meanwhile: so each file has its own.
+    """
     return tmp_path_factory.mktemp("gcloud")
 
 
@@ -154,9 +157,9 @@ def shared(sandbox: Running, gcloud_config: Path) -> Gcloud:
     return _gcloud(sandbox, gcloud_config)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def http(sandbox: Running) -> Iterator[requests.Session]:
-    """Google's REST as the caller: for what a test looks up beside gcloud."""
+    """Google's REST as the caller: for what a test looks up beside gcloud. Its token is the file's own, as gcloud's."""
     with sandbox.session(CALLER) as session:
         yield session
 
