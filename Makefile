@@ -28,7 +28,7 @@ space := $(subst ,, )
 comma := ,
 NAMES = $(subst $(space),$(comma),$(ENVIRONMENTS))
 
-.PHONY: help setup docs demo up pictures test test-all suite test-distributed test-proof lint unit slow bench-publish bench-triggerer bench-fleet proof soak fuzz lock clean
+.PHONY: help setup docs demo up pictures test test-all suite test-distributed test-proof lint unit bench bench-publish bench-triggerer bench-fleet proof soak fuzz lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,10 +58,10 @@ pictures: setup  ## take the guides' pictures anew: a real run, in a real browse
 	@$(call SANDBOX,$(STATE)/pictures) screenshots.take --home $(STATE)/pictures/home
 
 test: setup lint  ## lint, types, and the whole test suite (JOBS=1: one test at a time)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not distributed and not proof"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not distributed and not proof"
 
 suite: setup  ## the tests of one Airflow: make suite AIRFLOW=2.11.2 (3.1.8, or lowest: the lowest versions of everything)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not distributed and not proof"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not distributed and not proof"
 
 test-all:  ## make test, and the suite of every older Airflow, one after the other; a line for each at the end
 	@mkdir -p $(STATE); rm -f $(STATE)/test-all.txt; failed=; \
@@ -87,7 +87,10 @@ lint: setup  ## format, lint and types
 	$(BIN)/mypy example_dags
 
 unit: setup  ## the tests that take seconds
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not registry"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not registry"
+
+bench: setup  ## every benchmark on a quiet machine, some twenty minutes; writes docs/benchmarks.md and README's table
+	$(BIN)/python -m bench
 
 bench-publish: setup  ## what publishing costs, beside twine and uv
 	$(BIN)/python -m bench.publish

@@ -31,7 +31,8 @@ from typing import Any
 import requests
 
 from bench.fleet_google import CALLER, FLEET, LOCATIONS, PACKAGES, SMALL, STATE
-from bench.publish import make_wheel, verdict
+from bench.publish import make_wheel
+from bench.results import beside, equal, verdict
 
 WANTED = tuple(f"acme-lib{number}==1.0" for number in range(5))
 LATENCY = 0.05
@@ -296,18 +297,14 @@ def updates(google: Google, small: int) -> list[bool]:
     print(f"  calls for each environment of the first rollout, the most frequent ones: {often}")
     print(f"  {have} environments declare all {len(WANTED)} afterwards")
     print(f"  one package at a time: {small} x {len(WANTED)} = {small * len(WANTED)} updates (arithmetic, nothing ran)")
+    what = f"updates for {small} environments, {len(WANTED)} packages each"
+    beside(what, first[2], "one package at a time (arithmetic)", small * len(WANTED), "updates")
     print("\ntargets")
     return [
         equal("updates", first[2], small),
         equal("environments that have everything", have, small),
         equal("updates of a second rollout", second[2], 0),
     ]
-
-
-def equal(text: str, found: int, expected: int) -> bool:
-    """Print a count that has to be exact, and whether it is."""
-    print(f"  {'met   ' if found == expected else 'MISSED'} {text}: {found} (exactly {expected})")
-    return found == expected
 
 
 def measure(port: int, large: int, small: int) -> int:

@@ -29,7 +29,8 @@ from pathlib import Path
 
 from bench.fleet import Google, cloud_of, in_sandbox, repository
 from bench.fleet_google import SMALL, STATE, environments
-from bench.publish import make_wheel, verdict
+from bench.publish import make_wheel
+from bench.results import verdict
 
 STAGES = {"dev": (2, 2), "canary": (4, 2), "prod": (6, 3)}
 """Name -> environments, and how many of them at a time."""

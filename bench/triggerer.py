@@ -27,11 +27,22 @@ from pathlib import Path
 from typing import Any
 
 from bench.operations import HOST, PARENT, name_of
+from bench.results import beside, equal, verdict
 
 TRIGGERS = 1000
 INTERVAL = 5.0
 INTERVALS = 2
 """Whole intervals that are measured after the first look."""
+LAG = 100
+"""Milliseconds for which the event loop may be held at the most."""
+UNITS = {
+    "calls in an interval": "calls",
+    "lag at the start, ms": "ms",
+    "lag afterwards, ms": "ms",
+    "CPU, s": "s",
+    "memory, MB": "MB",
+}
+"""What is set beside the peer's, and its unit."""
 _CONNECTION = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "acme-data"}}
 
 
@@ -179,15 +190,15 @@ def child(kind: str, count: int) -> None:
     print(json.dumps(asyncio.run(measure(kind, count, 10.0 if kind == "ours" else 0.0))))
 
 
-def main() -> None:
-    """Measure both and print them side by side."""
+def main() -> int:
+    """Measure both and print them side by side; 1 when a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--triggers", type=int, default=TRIGGERS)
     parser.add_argument("--child", choices=("ours", "theirs"))
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child, arguments.triggers)
-        return
+        return 0
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     results = []
     for kind in ("ours", "theirs"):
@@ -215,7 +226,17 @@ def main() -> None:
     for title in results[0]:
         if title not in ("kind", "calls"):
             print(f"{title:28}{results[0][title]:16.1f}{results[1][title]:18.1f}")
+    what = f"{arguments.triggers} operations in flight in one triggerer"
+    for title, unit in UNITS.items():
+        beside(f"{what}: {title}", results[0][title], "google provider's trigger", results[1][title], unit)
+    print("\ntargets")
+    met = [
+        verdict("the event loop held, at the start", results[0]["lag at the start, ms"], LAG, "ms"),
+        verdict("the event loop held, afterwards", results[0]["lag afterwards, ms"], LAG, "ms"),
+        equal("operations of which the end was told", results[0]["events"], arguments.triggers),
+    ]
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -60,6 +60,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 if (number(AIRFLOW) >= number(least)) is not newer:
                     verb = "came with" if newer else "ended with"
                     item.add_marker(pytest.mark.skip(reason=f"{what} {verb} Airflow {least} {_OTHER}"))
+    _longest_first(items)
+
+
+def _longest_first(items: list[pytest.Item]) -> None:
+    """Files whose tests may last longest begin first, or the last one would run alone while other workers wait.
+
+    How long is what their own time limits say; `slow` without one is more than the rest. (xdist would begin with those
+    that have the most tests: `--no-loadscope-reorder` in the Makefile.)
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        timeout = item.get_closest_marker("timeout")
+        limit = float(timeout.args[0]) if timeout else 1.0 if item.get_closest_marker("slow") else 0.0
+        limits[item.path] = max(limit, limits.get(item.path, 0.0))
+    items.sort(key=lambda item: -limits[item.path])
 
 
 def pytest_report_header() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_gar_provider import operators
+from bench.__main__ import BEGIN, END, PAGE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,3 +39,14 @@ def test_it_names_what_there_is() -> None:
         assert f"`{name}`" in README
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)", README)) <= targets
+
+
+def test_its_figures_are_those_of_the_last_benchmark() -> None:
+    """Table, day and machine are what `make bench` wrote into the page of benchmarks."""
+    quoted = README.partition(BEGIN)[2].partition(END)[0].strip()
+    table, _, told = quoted.partition("\n\n")
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"\n\n{table}\n\n" in page
+    [made] = re.findall(r"wrote this page on (.+?)\. Single runs", page, re.DOTALL)
+    assert told.startswith(f"Measured on {made};")
+    assert len(table.splitlines()) > 10

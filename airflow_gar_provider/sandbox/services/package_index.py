@@ -21,6 +21,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 from packaging.version import InvalidVersion, Version
+from python_multipart.exceptions import FormParserError
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as FormRequest
@@ -165,8 +166,8 @@ class PackageIndex:
                 self._take(repository, form)
         except ClientDisconnect as error:  # in the middle of its body: nothing is kept
             raise ConnectionCut from error
-        except MultiPartException as error:
-            raise ApiError("INVALID_ARGUMENT", f"Invalid upload: {error.message}") from error
+        except (MultiPartException, FormParserError) as error:  # an older Starlette passes on what its parser says
+            raise ApiError("INVALID_ARGUMENT", f"Invalid upload: {error}") from error
         except AssertionError as error:
             raise ApiError("INVALID_ARGUMENT", "Invalid upload: not multipart/form-data.") from error
         return text_answer("")
