@@ -110,6 +110,7 @@ class ComposerPipConfigOperator(GarOperator):
         from airflow_gar_provider.steps.key import finish
         from airflow_gar_provider.steps.point import Pointing, configure, put_back
 
+        again = goes_on(self, context)
         if self.restore:
             return put_back(self.cloud(), name, str(self.restore))
         if self.retire:
@@ -117,11 +118,10 @@ class ComposerPipConfigOperator(GarOperator):
                 raise InvalidInputError("retire needs key_service_account: only keys that were made for it are retired")
             # A template renders None, the operation of an install that had nothing to do, as text.
             operation = "" if self.operation in (None, "None") else str(self.operation)
-            return finish(self.cloud(), name, self.key_service_account, operation)
+            return finish(self.cloud(), name, self.key_service_account, operation, run=run_of(context), goes_on=again)
         repositories = tuple(RepositoryName.parse(text) for text in split_list(self.repository))
         if repositories:
             RepositoryLink().persist(context, repositories[0].console_url)
-        again = goes_on(self, context)
         wanted = Pointing(name, repositories, self.form, self._source(), self.rotate, run_of(context), again)
         return configure(self.cloud(), wanted, mask_secret, self.clock())
 

@@ -21,7 +21,7 @@ from airflow_gar_provider.errors import GarProviderError, InvalidInputError
 from airflow_gar_provider.gcp.cloud import Cloud
 from airflow_gar_provider.gcp.iam import KeyInfo
 from airflow_gar_provider.gcp.session import CALL_TIMEOUT
-from airflow_gar_provider.steps.key_book import KeyBook, read_book, write_book
+from airflow_gar_provider.steps.key_book import KeyBook, Retirement, read_book, write_book
 from airflow_gar_provider.steps.pip_backup import PIP_CONF, read_conf
 
 log = logging.getLogger(__name__)
@@ -192,11 +192,14 @@ def _tidy(cloud: Cloud, bucket: str, book: KeyBook, held: Sequence[str]) -> KeyB
     return write_book(cloud.storage, bucket, replace(book, made=made, disabled=disabled))
 
 
-def finish(cloud: Cloud, name: EnvironmentName, email: str, operation: str) -> dict[str, Any]:
+def finish(
+    cloud: Cloud, name: EnvironmentName, email: str, operation: str, *, run: str = "", goes_on: bool = False
+) -> dict[str, Any]:
     """Disable the keys that pip.conf held before, now that an update has installed with the one that it holds.
 
     `operation` names that update; empty when there was none. Keys that an earlier call disabled are deleted. Only keys
-    of the key book are touched. Outcomes: retired, unchanged. Raises NotFoundError for an operation that is unknown.
+    of the key book are touched. `run` identifies the task's run over all its tries; with `goes_on`, what an earlier try
+    of it has retired is told again. Outcomes: retired, unchanged. Raises NotFoundError when the operation is unknown.
     """
     environment = cloud.composer.get_environment(name)
     bucket = environment.require_bucket()
@@ -204,6 +207,9 @@ def finish(cloud: Cloud, name: EnvironmentName, email: str, operation: str) -> d
     book = read_book(cloud.storage, bucket, email)
     old = [key_id for key_id in book.made if key_id not in held and key_id not in book.disabled]
     doomed = [key_id for key_id, by in book.disabled.items() if key_id not in held and by != operation]
+    if not (old or doomed) and goes_on and run and book.retired.run == run:
+        log.info("an earlier try of this run has retired what there was")
+        return _retired(name, email, book.retired)
     if not (old or doomed):
         return _result("unchanged", name, email, f"no old key of {email} is left to retire")
     unproven = _unproven(cloud, name, bucket, operation)
@@ -216,16 +222,22 @@ def finish(cloud: Cloud, name: EnvironmentName, email: str, operation: str) -> d
         log.info("deleting the key %s of %s, which was disabled before", key_id, email)
         cloud.iam.delete_key(email, key_id)
     disabled = {**book.disabled, **dict.fromkeys(old, operation)}
+    retired = Retirement(run, tuple(old), tuple(doomed))
     book = replace(
         book,
+        retired=retired,
         made=tuple(key_id for key_id in book.made if key_id not in doomed),
         current=next((key_id for key_id in book.made if key_id in held), None),
         disabled={key_id: by for key_id, by in disabled.items() if key_id not in doomed},
     )
     write_book(cloud.storage, bucket, book)
-    told = [f"disabled {', '.join(old)}"] if old else []
-    told += [f"deleted {', '.join(doomed)}"] if doomed else []
-    return {**_result("retired", name, email, f"{' and '.join(told)} of {email}"), "disabled": old, "deleted": doomed}
+    return _retired(name, email, retired)
+
+
+def _retired(name: EnvironmentName, email: str, done: Retirement) -> dict[str, Any]:
+    told = [f"{verb} {', '.join(ids)}" for verb, ids in (("disabled", done.disabled), ("deleted", done.deleted)) if ids]
+    result = _result("retired", name, email, f"{' and '.join(told)} of {email}")
+    return {**result, "disabled": list(done.disabled), "deleted": list(done.deleted)}
 
 
 def _unproven(cloud: Cloud, name: EnvironmentName, bucket: str, operation: str) -> str:

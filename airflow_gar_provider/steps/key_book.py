@@ -8,12 +8,24 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from airflow_gar_provider.gcp.storage import Storage
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """What one run has done to old keys."""
+
+    run: str = ""
+    """Identifies it over all its tries."""
+    disabled: tuple[str, ...] = ()
+    """Ids of the keys that it disabled."""
+    deleted: tuple[str, ...] = ()
+    """Ids of the keys that it deleted."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,8 @@ class KeyBook:
     """The run that made, or is making, the newest key: its later tries make no other."""
     newest: str | None = None
     """Id of the key that this run has made; None while it has not."""
+    retired: Retirement = Retirement()
+    """What was done last to old keys: a later try of a run that died before it could say so tells it."""
     generation: int = 0
     """Of the object."""
 
@@ -51,7 +65,7 @@ def read_book(storage: Storage, bucket: str, email: str) -> KeyBook:
         return empty
     try:
         value: dict[str, Any] = json.loads(found[0])
-        making = value["making"]
+        making, retired = value["making"], value.get("retired") or {}
         return KeyBook(
             email=email,
             made=tuple(map(str, value["made"])),
@@ -60,6 +74,9 @@ def read_book(storage: Storage, bucket: str, email: str) -> KeyBook:
             making=None if making is None else tuple(making),
             run=str(value["run"]),
             newest=value.get("newest"),
+            retired=Retirement(
+                str(retired.get("run", "")), tuple(retired.get("disabled", ())), tuple(retired.get("deleted", ()))
+            ),
             generation=found[1],
         )
     except (ValueError, KeyError, TypeError):
@@ -77,6 +94,7 @@ def write_book(storage: Storage, bucket: str, book: KeyBook) -> KeyBook:
         "making": None if book.making is None else list(book.making),
         "run": book.run,
         "newest": book.newest,
+        "retired": asdict(book.retired),
     }
     text = json.dumps(value, indent=1, sort_keys=True)
     return replace(book, generation=storage.write(bucket, book.name, text.encode(), if_generation=book.generation))

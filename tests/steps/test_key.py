@@ -279,6 +279,21 @@ def test_after_keyless_the_keys_are_retired_too(site: Site) -> None:
     assert finish(site.cloud, site.name, site.email, "")["message"] == f"no old key of {site.email} is left to retire"
 
 
+def test_a_try_that_dies_when_it_has_retired_keys_is_told_of_by_the_next(site: Site) -> None:
+    """Only a later try of the same run says it again; everybody else finds nothing to retire."""
+    site.run()
+    old = site.held().id
+    site.run("second", rotate=True)
+    operation = site.update()
+    _wait(site, operation)
+    done = finish(site.cloud, site.name, site.email, operation, run="third")
+    assert (done["outcome"], done["disabled"]) == ("retired", [old])
+    assert finish(site.cloud, site.name, site.email, operation, run="third", goes_on=True) == done
+    for run, goes_on in (("third", False), ("fourth", True), ("", True)):
+        told = finish(site.cloud, site.name, site.email, operation, run=run, goes_on=goes_on)
+        assert (told["outcome"], told["disabled"]) == ("unchanged", [])
+
+
 def test_a_crash_before_pip_conf_was_written(site: Site, sandbox: Running) -> None:
     """The key that a dead try left behind is deleted by the next one, which makes its own."""
     sandbox.fault("storage.objects.insert", kind="delay", seconds=0.001, times=2)  # the two writes of the key book
