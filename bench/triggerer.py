@@ -36,13 +36,13 @@ INTERVALS = 2
 LAG = 100
 """Milliseconds for which the event loop may be held at the most."""
 UNITS = {
-    "calls in an interval": "calls",
-    "lag at the start, ms": "ms",
-    "lag afterwards, ms": "ms",
-    "CPU, s": "s",
-    "memory, MB": "MB",
+    "calls in an interval": ("calls in an interval", "calls"),
+    "lag at the start, ms": ("event loop held, at the start", "ms"),
+    "lag afterwards, ms": ("event loop held, afterwards", "ms"),
+    "CPU, s": ("CPU", "s"),
+    "memory, MB": ("memory", "MB"),
 }
-"""What is set beside the peer's, and its unit."""
+"""What is set beside the peer's: how the table names it, and its unit."""
 _CONNECTION = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "acme-data"}}
 
 
@@ -226,9 +226,9 @@ def main() -> int:
     for title in results[0]:
         if title not in ("kind", "calls"):
             print(f"{title:28}{results[0][title]:16.1f}{results[1][title]:18.1f}")
-    what = f"{arguments.triggers} operations in flight in one triggerer"
-    for title, unit in UNITS.items():
-        beside(f"{what}: {title}", results[0][title], "google provider's trigger", results[1][title], unit)
+    for title, (name, unit) in UNITS.items():
+        what = f"{arguments.triggers} waits in one triggerer: {name}"
+        beside(what, results[0][title], "google provider's trigger", results[1][title], unit)
     print("\ntargets")
     met = [
         verdict("the event loop held, at the start", results[0]["lag at the start, ms"], LAG, "ms"),

@@ -39,6 +39,13 @@ def event(**values: Any) -> TriggerEvent:
     return TriggerEvent(values)  # type: ignore[no-untyped-call]
 
 
+def no_client(error: Exception) -> str:
+    """What is said when Google's clients could not be made: Airflow raises its own kinds, with its own words."""
+    from airflow_gar_provider.core.redaction import redact  # a DAG file that imports a trigger does not pay for it
+
+    return f"no Google client could be made: {redact(str(error))}"
+
+
 def same(*names: str) -> dict[str, str]:
     """Arguments whose attributes have their names."""
     return {name: name for name in names}

@@ -11,9 +11,8 @@ from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseTrigger, TriggerEvent
 from airflow_gar_provider.core.operation import POLL_FLOOR
-from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import GarProviderError
-from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, no_client, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.gcp.cloud import Cloud
@@ -56,7 +55,7 @@ class DrainTrigger(GoogleTrigger, BaseTrigger):
             cloud = await sync_to_async(self._connect)()
         except Exception as error:
             await self._sleep(POLL_FLOOR)
-            yield self._event("lost", f"no Google client could be made: {redact(str(error))}")
+            yield self._event("lost", no_client(error))
             return
         pause = max(POLL_FLOOR, min(self.poll_interval, self.deadline - time.time()))
         while True:

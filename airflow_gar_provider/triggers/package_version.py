@@ -11,9 +11,8 @@ from weakref import WeakValueDictionary
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.compat import BaseEventTrigger, BaseTrigger, TriggerEvent
-from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import AccessDeniedError, GarProviderError, UnavailableError
-from airflow_gar_provider.triggers.base import GoogleTrigger, event, same
+from airflow_gar_provider.triggers.base import GoogleTrigger, event, no_client, same
 
 if TYPE_CHECKING:
     from airflow_gar_provider.core.repository import RegistryFile
@@ -60,9 +59,7 @@ class SharedLook:
                 self._cloud = await sync_to_async(self._connect)()
             except Exception as error:
                 # Whatever it is (Airflow raises its own kinds): all who wait are told, and the next look tries again.
-                return UnavailableError(
-                    f"no Google client could be made: {redact(str(error))}", resource=self._repository
-                )
+                return UnavailableError(no_client(error), resource=self._repository)
         try:
             return await asyncio.to_thread(published_files, self._cloud, RepositoryName.parse(self._repository))
         except AccessDeniedError as error:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asgiref.sync import sync_to_async
 
 from airflow_gar_provider.core.operation import POLL_FLOOR, Operation, Round
-from airflow_gar_provider.core.redaction import redact
 from airflow_gar_provider.errors import AccessDeniedError, GarProviderError, NoClientError
+from airflow_gar_provider.triggers.base import no_client
 
 if TYPE_CHECKING:
     from airflow_gar_provider.gcp.cloud import Cloud
@@ -204,10 +204,10 @@ class Poller:
             except Exception as error:
                 # Whatever it is (Airflow raises its own kinds), those who wait are told, and the log shows it.
                 self._failures += 1
-                shown = redact(str(error))
-                log.warning("no Google client for %s (try %s): %s", self._parent, self._failures, shown)
+                shown = no_client(error)
+                log.warning("%s (try %s): %s", self._parent, self._failures, shown)
                 if self._failures >= CONNECT_TRIES:
-                    await self._tell_all(names, NoClientError(f"no Google client could be made: {shown}"))
+                    await self._tell_all(names, NoClientError(shown))
                 return None
         self._failures = 0
         return self._cloud
