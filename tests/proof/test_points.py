@@ -18,7 +18,7 @@ SHARE = 40
 @pytest.mark.slow
 @pytest.mark.proof
 @pytest.mark.timeout(1500)
-def test_a_share_of_all_points_converges(tmp_path: Path) -> None:
+def test_a_share_of_all_points_converges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever dies or is refused at one call: the next try comes to what an undisturbed run comes to."""
     report = tmp_path / "proof.json"
     offset = int(time.time() // 86400)
@@ -26,7 +26,8 @@ def test_a_share_of_all_points_converges(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", *command], cwd=ROOT, capture_output=True, text=True, timeout=1400, check=False
     )
-    print(done.stdout)
+    with capsys.disabled():  # the share that ran is seen in CI
+        print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     found = json.loads(report.read_text())
     kinds = {(point["scenario"], point["point"].split(":")[0]) for point in found["points"]}

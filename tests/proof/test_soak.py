@@ -45,9 +45,13 @@ def order(history: dict[str, Any]) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @pytest.mark.proof
 @pytest.mark.timeout(2400)
-def test_a_short_soak_has_no_violation_and_its_seed_replays_it(tmp_path: Path) -> None:
+def test_a_short_soak_has_no_violation_and_its_seed_replays_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Runs, others, faults and kills at once: nothing is lost, doubled or wrong; and once more, call for call."""
     told, history = soak(tmp_path / "one", 5, 100)
+    with capsys.disabled():
+        print(f"\n{told}")
     assert "0 violations" in told
     assert check(history) == []
     assert any(one["killed"] for one in history["tries"])
