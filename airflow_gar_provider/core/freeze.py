@@ -109,9 +109,12 @@ def _time_of_day(text: str) -> time:
     if text.strip() == _MIDNIGHT:
         return time(0)
     try:
-        return time.fromisoformat(text.strip())
+        found = time.fromisoformat(text.strip())
     except ValueError as error:
         raise InvalidInputError(f"{text!r} is no time of day, such as 18:00") from error
+    if found.tzinfo:
+        raise InvalidInputError(f"{text!r}: a time of day on some days has no offset", remedy="say it by `timezone`")
+    return found
 
 
 def frozen(freezes: tuple[Freeze, ...], now: datetime, stage: str) -> Freeze | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow_gar_provider.core.pip_conf_text import EXTRA, INDEX, NO_INDEX, TRUE, Settings, effective
 from airflow_gar_provider.core.repository import RepositoryName
@@ -39,7 +39,15 @@ class Indexes:
     def foreign(self) -> tuple[str, ...]:
         """Hosts of the others: what they hold is not looked at."""
         urls = [] if self.hidden else [url for url in self.urls if repository_of(url) is None]
-        return tuple(dict.fromkeys(urlsplit(url).hostname or "an index without a host" for url in urls))
+        return tuple(dict.fromkeys(_parts(url).hostname or "an index without a host" for url in urls))
+
+
+def _parts(url: str) -> SplitResult:
+    """The parts of a URL; of what is none (`https://[x`), for which pip finds no packages, there are none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def repository_of(url: str) -> RepositoryName | None:
@@ -47,7 +55,7 @@ def repository_of(url: str) -> RepositoryName | None:
 
     A domain-scoped project `example.com:packages` is written `example.com/packages` there.
     """
-    parts = urlsplit(url.strip())
+    parts = _parts(url.strip())
     host = re.fullmatch(r"(?P<location>[a-z0-9-]+)-python\.pkg\.dev", parts.hostname or "")
     path = [part for part in parts.path.split("/") if part]
     if not host or path[-1:] != ["simple"] or len(path) not in (3, 4):

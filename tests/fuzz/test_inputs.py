@@ -73,6 +73,8 @@ def test_names_round_trip(project: str, location: str, name: str) -> None:
 
 @FUZZ
 @given(ALMOST_A_NAME)
+@example("//[a](b)")
+@example("https://[x")
 def test_what_is_no_name(text: str) -> None:
     """Anything else is a typed error that says the form; an asset's URI a ValueError, as Airflow asks."""
     for kind in NAMES:
@@ -196,6 +198,7 @@ TIMES = st.sampled_from(
     st.lists(st.sampled_from(["mon", "Mon", "sun", "x"]), max_size=2),
     st.sampled_from(["UTC", "Europe/Berlin", "..", "/etc/passwd", "x\0", "", "Europe"]) | TEXT,
 )
+@example("18:00", "18:00+01:00", ["mon"], "UTC")
 def test_freezes(begin: str, end: str, days: list[str], zone: str) -> None:
     """A window is one that can be looked at at any time, and kept and read again; or an error."""
     try:
