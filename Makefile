@@ -89,7 +89,7 @@ lint: setup  ## format, lint and types
 unit: setup  ## the tests that take seconds
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not registry"
 
-bench: setup  ## every benchmark on a quiet machine, some twenty minutes; writes docs/benchmarks.md and README's table
+bench: setup  ## every benchmark on a quiet machine, some ten minutes; writes docs/benchmarks.md and README's table
 	$(BIN)/python -m bench
 
 bench-publish: setup  ## what publishing costs, beside twine and uv

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, and the page that README quotes: `make bench`, some twenty minutes.
+"""All benchmarks, one after the other, and the page that README quotes: `make bench`, some ten minutes.
 
 Each benchmark is a module of its own that prints what it measures; what it keeps (`bench.results`) becomes
 docs/benchmarks.md: a table beside peers, the targets, the day and the machine. README has the first table between two

@@ -102,12 +102,12 @@ def test_bad_input_fails_at_once(
 ) -> None:
     """A clear error, no retry, the failure as the task's result, and not one call to Google."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", '{"conn_type": "google_cloud_platform"}')
-    before = len(google_.get("/sandbox/calls")["calls"])
+    before = google_.mark()
     with pytest.raises(AirflowFailException, match=message):
         operator(task_id="t", **arguments).execute(context)
     assert ti.pushed["return_value"]["outcome"] == "failed"
     assert message in ti.pushed["return_value"]["message"]
-    assert len(google_.get("/sandbox/calls")["calls"]) == before
+    assert google_.mark() == before
 
 
 def test_errors_and_retries(context: Any, ti: Ti) -> None:

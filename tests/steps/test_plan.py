@@ -106,7 +106,7 @@ def test_a_pip_conf_that_has_not_changed_is_not_sent_again(
     buckets = {cloud.composer.get_environment(name).require_bucket() for name in names}
 
     def planned(where: RepositoryName) -> tuple[list[bool], Counter[int]]:
-        before = len(sandbox.get("/sandbox/calls")["calls"])
+        before = sandbox.mark()
         with state.glances(where) as glances:
             plan = make_plan(lambda _: cloud, fleet, where, request("public==1"), run="r", now=NOW, glances=glances)
         calls = sandbox.get("/sandbox/calls")["calls"][before:]

@@ -112,16 +112,12 @@ class Gcloud:
 
     def since(self) -> int:
         """A mark for `calls`."""
-        return len(self.sandbox.get("/sandbox/calls")["calls"])
+        return self.sandbox.mark()
 
     def calls(self, mark: int) -> list[tuple[str, int]]:
         """Every call of this project since the mark: the method's last name, and its status."""
-        calls = self.sandbox.get(f"/sandbox/calls?since={mark}")["calls"]
-        return [
-            (str(call["method"]).rpartition(".")[2], int(call["status"]))
-            for call in calls
-            if self.project in str(call["resource"])
-        ]
+        calls = self.sandbox.calls(self.project, mark)
+        return [(str(call["method"]).rpartition(".")[2], int(call["status"])) for call in calls]
 
 
 @pytest.fixture(scope="module")
