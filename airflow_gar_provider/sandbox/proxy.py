@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,6 +32,22 @@ logger = logging.getLogger(__name__)
 
 _HEAD_LIMIT = 64 << 10
 _HANDSHAKE_SECONDS = 30
+
+
+class _Served(H11Protocol):
+    """uvicorn's protocol, which tells the client at once that its bytes have come.
+
+    A client behind a proxy (urllib3) leaves Nagle's algorithm on: it sends a request's head, and holds a small body
+    back until the head is acknowledged, for which Linux takes 40 ms. A small upload lasted 50 ms instead of 3 ms.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Part of a request."""
+        handle = self.transport.get_extra_info("socket")
+        if handle is not None and hasattr(socket, "TCP_QUICKACK"):
+            with suppress(OSError):  # the client has gone
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        super().data_received(data)
 
 
 class Backends:
@@ -59,7 +77,7 @@ class Backends:
 
     def http(self, connection: Connection) -> asyncio.Protocol:
         """uvicorn's HTTP/1.1 protocol; its third argument arrives as `scope["state"]`."""
-        return H11Protocol(self.config, self.state, {"connection": connection})
+        return _Served(self.config, self.state, {"connection": connection})
 
 
 class _Buffer(asyncio.Protocol):
