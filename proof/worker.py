@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import os
 import pkgutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from google.auth.crypt import RSASigner
 
 from proof.google import Google, start
 
@@ -60,6 +65,7 @@ class Worker:
         key.write_text(self.google.key_file)
         key.chmod(0o600)
         os.environ.update({**self.google.env, "GOOGLE_APPLICATION_CREDENTIALS": str(key)})
+        _read_once(json.loads(self.google.key_file)["private_key"])
 
     def prefix(self) -> str:
         """A name that no other world of this sandbox has."""
@@ -70,6 +76,14 @@ class Worker:
         bugs = self.google.bugs()
         if bugs:
             raise RuntimeError(f"the sandbox has a bug: {bugs}")
+
+
+def _read_once(private_key: str) -> None:
+    """Read the tasks' key here. Each client of a try reads it again: 30 ms each time, a fifth of what a try costs."""
+    read = serialization.load_pem_private_key
+    if not hasattr(read, "cache_info"):
+        serialization.load_pem_private_key = cache(read)  # type: ignore[assignment]
+    RSASigner.from_string(private_key)
 
 
 _worker: list[Worker] = []
