@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -32,7 +32,7 @@ import requests
 
 from bench.fleet_google import CALLER, FLEET, LOCATIONS, PACKAGES, SMALL, STATE
 from bench.publish import make_wheel
-from bench.results import beside, equal, verdict
+from bench.results import beside, by_method, equal, verdict
 
 WANTED = tuple(f"acme-lib{number}==1.0" for number in range(5))
 LATENCY = 0.05
@@ -176,11 +176,11 @@ def plans(google: Google, large: int) -> list[bool]:
     print(f"\n  mapped item {item} bytes; the plan's own item {max(size(i.to_json()) for i in plan.items)} bytes,")
     print(f"  the whole plan (an object in the bucket) {len(plan.dumps()) / 1e6:.2f} MB\n\ntargets")
     return [
-        same("calls of a plan", plain, {**exact, READ: large}),
-        same("calls of a plan that knows what was seen before", calls, {**exact, READ: large}),
+        by_method("calls of a plan", plain, {**exact, READ: large}),
+        by_method("calls of a plan that knows what was seen before", calls, {**exact, READ: large}),
         equal("pip.conf files that are not sent again", answers[304], (large + 1) // 2),
         verdict("seconds of a plan, nothing seen before", first, 5, "s"),
-        same("calls of a plan without pip.conf", bare, exact),
+        by_method("calls of a plan without pip.conf", bare, exact),
         verdict("seconds of a plan", seconds, 5, "s"),
         verdict(f"seconds of a plan, {LATENCY * 1000:.0f} ms for each pip.conf", late, 10, "s"),
         verdict("seconds of a plan without pip.conf", without, 1, "s"),
@@ -188,16 +188,6 @@ def plans(google: Google, large: int) -> list[bool]:
         verdict("what a mapped task is given", item, 2048, "bytes"),
         verdict("what a mapped task is given, long names, 4 accounts", size(mapped(longest())), 2048, "bytes"),
     ]
-
-
-def same(text: str, found: Mapping[str, int], expected: Mapping[str, int]) -> bool:
-    """Print whether exactly these calls were made."""
-    met = dict(found) == dict(expected)
-    told = "" if met else f" (expected {dict(expected)}, found {dict(found)})"
-    print(
-        f"  {'met   ' if met else 'MISSED'} {text}: {sum(found.values())}, each method as often as it has to be{told}"
-    )
-    return met
 
 
 def size(value: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 FILE = "GAR_BENCH_RESULTS"
@@ -23,6 +24,14 @@ def verdict(text: str, value: float, limit: float, unit: str = "x") -> bool:
 def equal(text: str, found: int, expected: int) -> bool:
     """Print a count that has to be exact, and whether it is."""
     return _target(text, str(found), f"exactly {expected}", met=found == expected)
+
+
+def by_method(text: str, found: Mapping[str, int], expected: Mapping[str, int]) -> bool:
+    """Print calls by method that have to be exactly these, and whether they are."""
+    met = dict(found) == dict(expected)
+    if not met:
+        print(f"  expected {dict(expected)}, found {dict(found)}")
+    return _target(text, f"{sum(found.values())} calls", f"exactly {sum(expected.values())}, method by method", met=met)
 
 
 def _target(text: str, value: str, wanted: str, *, met: bool) -> bool:
