@@ -144,12 +144,8 @@ def _run(options: argparse.Namespace) -> int:
                 print("\n".join(differences(one, other)), flush=True)
         known = {reference["scenario"]: reference for reference in references[::2]}
         chosen, every = _chosen(options, known)
-        results = each(
-            pool,
-            disturbed,
-            [(point, known[point.scenario]["outcome"], options.verbose) for point in chosen],
-            _tell,
-        )
+        arguments = [(point, known[point.scenario]["outcome"], options.verbose) for point in chosen]
+        results = each(pool, disturbed, arguments, _Teller(len(chosen)))
     print(_table(known, results))
     print(_kinds(results))
     share = f"{len(results)} of {every} points ran ({len(results) / max(1, every):.0%})"
@@ -187,13 +183,23 @@ def _chosen(options: argparse.Namespace, known: dict[str, Any]) -> tuple[list[Po
     return chosen, every
 
 
-def _tell(result: dict[str, Any]) -> None:
-    """Say at once what did not converge."""
-    if result["problems"]:
-        print(f"\n{result['scenario']} {result['point']} ({result['method']} {result['resource']})")
-        for problem in result["problems"]:
-            print(f"  {problem}")
-        print(f"  again: {result['command']}", flush=True)
+class _Teller:
+    """Says at once what did not converge, and now and then how far it is."""
+
+    def __init__(self, every: int) -> None:
+        self._every, self._done, self._bad = every, 0, 0
+
+    def __call__(self, result: dict[str, Any]) -> None:
+        """A point has run."""
+        self._done += 1
+        if result["problems"]:
+            self._bad += 1
+            print(f"\n{result['scenario']} {result['point']} ({result['method']} {result['resource']})")
+            for problem in result["problems"]:
+                print(f"  {problem}")
+            print(f"  again: {result['command']}", flush=True)
+        if self._done % 100 == 0:
+            print(f"{self._done} of {self._every} points, {self._bad} did not converge", flush=True)
 
 
 def _table(known: dict[str, Any], results: list[dict[str, Any]]) -> str:

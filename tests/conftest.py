@@ -14,6 +14,7 @@ import sys
 import time
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +31,6 @@ from tests.airflows import (  # noqa: F401 -- pytest calls them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 LOCATION = "europe-west1"
 _numbers = itertools.count(1)
@@ -131,6 +131,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
         health = running.get("/healthz")
         assert health["bugs"] == [], "the sandbox has a bug"
+
+
+@pytest.fixture(scope="session")
+def shipped_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our own wheel, as it is shipped."""
+    folder, root = tmp_path_factory.mktemp("shipped"), Path(__file__).parents[1]
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(root)]
+    subprocess.run(command, check=True, capture_output=True)
+    [path] = folder.glob("airflow_gar_provider-*.whl")
+    return path
 
 
 @pytest.fixture

@@ -8,18 +8,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as it is shipped."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    [path] = folder.glob("airflow_gar_provider-*.whl")
-    return path
-
 
 def resolved(requirements: list[str]) -> set[str]:
     """What a resolver would install for these, a line each; a dry run."""
@@ -35,12 +23,12 @@ def resolved(requirements: list[str]) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.registry
 @pytest.mark.parametrize(("airflow", "google"), [("3.2.2", "22.2.2"), ("2.11.1", "22.1.0")])
-def test_composers_packages_stay_as_they_are(airflow: str, google: str, wheel: Path) -> None:
+def test_composers_packages_stay_as_they_are(airflow: str, google: str, shipped_wheel: Path) -> None:
     """It installs with Google's registry client and nothing else, and all pins of the image hold."""
     image = resolved([f"apache-airflow=={airflow}", f"apache-airflow-providers-google=={google}"])
     assert len(image) > 200, "Airflow and the google provider bring more than that"
 
-    with_ours = resolved([*image, f"airflow-gar-provider @ {wheel.as_uri()}"])
+    with_ours = resolved([*image, f"airflow-gar-provider @ {shipped_wheel.as_uri()}"])
 
     assert image <= with_ours
     added = {line.split("==")[0].split(" @")[0] for line in with_ours - image}

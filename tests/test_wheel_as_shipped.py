@@ -45,16 +45,7 @@ class Shipped:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    [path] = folder.glob("airflow_gar_provider-*.whl")
-    return path
-
-
-@pytest.fixture(scope="module")
-def shipped(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
+def shipped(shipped_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     """All packages of this environment but ours are linked: neither the sources nor their metadata can be found."""
     base = tmp_path_factory.mktemp("shipped")
     others = base / "others"
@@ -66,16 +57,17 @@ def shipped(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     python = base / "venv" / "bin" / "python"
     [site] = (base / "venv").glob("lib/python*/site-packages")
     (site / "others.pth").write_text(f"{others}\n")
-    install = ["-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    done = subprocess.run([sys.executable, *install], cwd=base, capture_output=True, text=True, check=False)
+    options = ["--quiet", "--no-deps", "--no-index", str(shipped_wheel)]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", *options]
+    done = subprocess.run(install, cwd=base, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (base / "home").mkdir()
     return Shipped(python, site, base / "home")
 
 
-def test_what_is_in_the_wheel(wheel: Path) -> None:
+def test_what_is_in_the_wheel(shipped_wheel: Path) -> None:
     """All modules, the examples where Airflow 3.3 looks for them, the entry point; no tests, no demo."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(shipped_wheel) as archive:
         names = set(archive.namelist())
         [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
         entries = archive.read(entry_points).decode()
