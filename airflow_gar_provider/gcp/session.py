@@ -10,12 +10,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import google.auth.exceptions
+import grpc
 import requests
 from google.api_core import exceptions as api
 from google.api_core.retry import Retry, if_exception_type
 from google.auth import impersonated_credentials
 from google.auth.credentials import Credentials
 from google.auth.transport.requests import AuthorizedSession, Request
+from google.protobuf.message import DecodeError
 
 from airflow_gar_provider.core.redaction import redact, redact_error
 from airflow_gar_provider.errors import (
@@ -135,6 +137,21 @@ def google_errors(action: str, *, resource: str | None, remedy: str | None = Non
         ) from _clean(error)
     except requests.RequestException as error:
         raise UnavailableError(f"could not {action}: {redact(str(error))}", resource=resource) from _clean(error)
+    except (ValueError, DecodeError) as error:
+        refused = error.__context__
+        if not isinstance(refused, grpc.RpcError):
+            raise
+        raise _from_call(_without_details(refused), action, resource, remedy) from _clean(error)
+
+
+def _without_details(refused: Any) -> api.GoogleAPICallError:
+    """What a call over gRPC was refused with, where Google's library could not read the details of the refusal.
+
+    They are in trailers, and gRPC itself ends a call whose trailers are too large (8 KiB and more): its status is not
+    that of the details then, which google-api-core answers with a ValueError (`grpc_status.rpc_status.from_call`).
+    """
+    found: api.GoogleAPICallError = api.from_grpc_status(refused.code(), refused.details() or "")
+    return found
 
 
 E = TypeVar("E", bound=Exception)
@@ -174,12 +191,15 @@ _KINDS: tuple[tuple[tuple[type[Exception], ...], type[GoogleApiError]], ...] = (
 _REMEDIES: dict[type[GoogleApiError], str] = {
     NotFoundError: "look at the name, its project and location, and whether the caller may see it",
     AccessDeniedError: "grant the caller (the connection's identity) the permission that Google names",
+    ConcurrentChangeError: "try again: the next try begins with what is there now",
     UnavailableError: "try again; Google's status page tells of outages",
 }
 
 
 def _from_call(error: api.GoogleAPICallError, action: str, resource: str | None, remedy: str | None) -> GoogleApiError:
     kind = next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), GoogleApiError)
+    if kind.retryable:
+        remedy = None  # a caller's remedy is a permission, or another name: no cure for an outage
     return kind(
         f"could not {action}",
         resource=resource,
