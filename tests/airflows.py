@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+
+def number(text: str) -> tuple[int, ...]:
+    """`3.1.8` -> (3, 1)."""
+    return tuple(int(part) for part in text.split(".")[:2])
+
+
 ROOT = Path(__file__).parents[1]
 AIRFLOW = version("apache-airflow")
 NEWEST = (3, 3)
@@ -29,12 +35,11 @@ NEWEST_ONLY = {
     "tests/test_getting_started.py": "a guide's commands meet the sandbox alone",
     "tests/test_installs_beside.py": "it resolves beside the Airflows of Composer, whichever runs it",
 }
+API, NEW_RUN = ("/api/v2", {"logical_date": None}) if number(AIRFLOW) >= (3, 0) else ("/api/v1", {})
+"""Where this Airflow's REST API is, and the body of a request for a run of now."""
+IMAGE = f"composer-3-airflow-{number(AIRFLOW)[0]}"
+"""The alias of Composer's image with this Airflow."""
 _OTHER = "(another Airflow)"  # how a reason ends that this module gave
-
-
-def number(text: str) -> tuple[int, ...]:
-    """`3.1.8` -> (3, 1)."""
-    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def left_out() -> dict[str, str]:

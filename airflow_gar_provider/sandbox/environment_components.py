@@ -25,6 +25,12 @@ _HEARTBEAT = {
     "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
 }
+_HEARTBEAT_2 = {
+    "SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
+    "SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "15",
+    "SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "3",
+}
+"""What Airflow 2 calls the first three of them."""
 
 
 class Components:
@@ -44,6 +50,7 @@ class Components:
         # Without --skip-serve-logs each of them serves logs on every interface of the machine.
         commands = [["scheduler", "--skip-serve-logs"], ["triggerer", "--skip-serve-logs"]]
         if airflow_version.startswith("2."):
+            settings |= _HEARTBEAT_2
             settings["CORE__EXECUTOR"] = "SequentialExecutor"  # the only one that Airflow 2 allows with SQLite
         else:
             port = _free_port()

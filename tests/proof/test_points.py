@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHARE = 40
-"""Every fortieth call of every scenario and kind, one at least; others every day."""
+SHARE = 10
+"""Every tenth call of every scenario and kind, one at least; others every day."""
 
 
 @pytest.mark.slow

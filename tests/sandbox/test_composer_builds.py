@@ -11,6 +11,7 @@ from google.api_core import exceptions
 from google.cloud.orchestration.airflow import service_v1 as composer
 from google.oauth2.credentials import Credentials
 
+from tests.airflows import IMAGE
 from tests.conftest import LOCATION, Running
 
 from .test_artifact_registry import CALLER, upload
@@ -218,7 +219,7 @@ def test_a_resolver_that_finds_no_end_is_stopped(world: World) -> None:
 
 def test_an_upgrade_check_reports_a_conflict_and_fails_for_any_other_reason(world: World) -> None:
     """The packages as they are, built again: with an index that has changed since."""
-    request = {"environment": world.environment, "image_version": "composer-3-airflow-3"}
+    request = {"environment": world.environment, "image_version": IMAGE}
     world.pip_conf("[global]\nno-index = true\n")
     with pytest.raises(exceptions.InvalidArgument, match=r"\(from versions: none\)"):
         world.client.check_upgrade(request).result(timeout=120)

@@ -15,6 +15,7 @@ from google.auth import compute_engine
 from google.cloud.orchestration.airflow import service_v1 as composer
 from google.oauth2.credentials import Credentials
 
+from tests.airflows import IMAGE
 from tests.conftest import LOCATION, Running
 
 from .test_artifact_registry import CALLER
@@ -274,7 +275,7 @@ def test_who_may_not_update_may_not_check_an_upgrade(
         sandbox.setup(grants=[f"user:{email}=roles/{role}@projects/{project}"])
         client = composer.EnvironmentsClient(credentials=Credentials(sandbox.token(email)))
         with pytest.raises(exceptions.PermissionDenied, match=message):
-            client.check_upgrade({"environment": environment, "image_version": "composer-3-airflow-3"})
+            client.check_upgrade({"environment": environment, "image_version": IMAGE})
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.airflows import API, NEW_RUN
 from tests.conftest import LOCATION, Running, serving
 
 from .test_artifact_registry import CALLER, upload
@@ -184,7 +185,10 @@ def test_an_environments_processes_are_its_service_account(sandbox: Running, pro
     dag = f"""
 from datetime import datetime
 from airflow import DAG
-from airflow.providers.standard.operators.python import PythonOperator
+try:
+    from airflow.providers.standard.operators.python import PythonOperator
+except ImportError:
+    from airflow.operators.python import PythonOperator
 
 def who():
     import google.auth, google.auth.transport.requests
@@ -201,9 +205,9 @@ with DAG("who", schedule=None, start_date=datetime(2026, 1, 1)):
         upload_url = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
         session.post(upload_url, params={"uploadType": "media", "name": "dags/who.py"}, data=dag, timeout=30)
         uri = session.get(f"https://composer.googleapis.com/v1/{name}", timeout=30).json()["config"]["airflowUri"]
-        made = session.post(f"{uri}/api/v2/dags/who/dagRuns", json={"logical_date": None}, timeout=120)
+        made = session.post(f"{uri}{API}/dags/who/dagRuns", json=NEW_RUN, timeout=120)
         assert made.status_code == 200, made.text
-        run_url = f"{uri}/api/v2/dags/who/dagRuns/{made.json()['dag_run_id']}"
+        run_url = f"{uri}{API}/dags/who/dagRuns/{made.json()['dag_run_id']}"
         deadline = time.monotonic() + 120
         while session.get(run_url, timeout=60).json()["state"] in {"queued", "running"}:
             assert time.monotonic() < deadline

@@ -13,6 +13,7 @@ from google.cloud import storage
 from google.cloud.orchestration.airflow import service_v1 as composer
 from google.iam.v1 import policy_pb2
 
+from tests.airflows import AIRFLOW, API, NEW_RUN
 from tests.conftest import LOCATION, Running, wheel
 
 if TYPE_CHECKING:
@@ -95,13 +96,12 @@ def test_a_private_wheel_reaches_an_environment_and_a_dag_there_uses_it(
         line.split() == ["acme-geo", "1.0.0"]
         for line in command(environments, environment, "list-packages", "pip list")
     )
-    assert "3." in "".join(command(environments, environment, "version", ""))
+    assert AIRFLOW in "".join(command(environments, environment, "version", ""))
 
     session = google_.session("caller@sandbox-tests.iam.gserviceaccount.com")
     bucket.blob("dags/say_distance.py").upload_from_string(DAG)
-    api = f"{found.config.airflow_uri}/api/v2"
-    body = {"logical_date": None, "conf": {}}
-    answer = session.post(f"{api}/dags/say_distance/dagRuns", json=body, timeout=120)
+    api = f"{found.config.airflow_uri}{API}"
+    answer = session.post(f"{api}/dags/say_distance/dagRuns", json={**NEW_RUN, "conf": {}}, timeout=120)
     assert answer.status_code == 200, answer.text
     run = answer.json()["dag_run_id"]
     deadline = time.monotonic() + 120
