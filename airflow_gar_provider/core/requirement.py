@@ -34,7 +34,7 @@ class Requirement:
         problem = _problem(text)
         if problem:
             raise InvalidRequirementError([problem])
-        parsed = Pep508(text)
+        parsed = Pep508(text.strip())
         extras = tuple(sorted(canonicalize_name(extra) for extra in parsed.extras))
         return cls(canonicalize_name(parsed.name), extras, str(parsed.specifier))
 

@@ -17,6 +17,7 @@ from airflow_gar_provider.errors import GarProviderError, InvalidRequirementErro
         ("My_Python.Lib == 1.2", "my-python-lib", "==1.2"),
         ("acme[Geo,b]>=1,<2", "acme", "[b,geo]<2,>=1"),
         ("acme", "acme", ""),
+        ("\nacme==1.0\r\n", "acme", "==1.0"),
         ("ruamel.yaml==0.18", "ruamel-yaml", "==0.18"),
     ],
 )

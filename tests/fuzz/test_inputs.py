@@ -137,6 +137,7 @@ def test_patches(actual: dict[str, str], wanted: list[Requirement], gone: list[s
         JSON,
     )
 )
+@example("\n0")
 def test_lists_of_requirements(value: object) -> None:
     """Whatever is typed into a form, or comes of a template."""
     for parse in (split_list, parse_requirements, parse_names, lambda text: Watch.of(str(text), min_age=text)):
