@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from airflow_gar_provider.core.cause import Cause, Diagnosis, quote
 from airflow_gar_provider.core.environment import EnvironmentName
-from airflow_gar_provider.core.pip_verdict import AFTER, BEFORE, sides_of
+from airflow_gar_provider.core.pip_verdict import AFTER, BEFORE, refused_credentials, sides_of
 from airflow_gar_provider.core.redaction import redact_lines
 from airflow_gar_provider.core.repository import ROLES, RepositoryName
 from airflow_gar_provider.core.requirement import Requirement
@@ -40,6 +40,8 @@ class RegistryView:
     """Whether the misfit is one of the Python version."""
     how: str = "the repository's own policy does not name it"
     """How `reader` is known, or why not."""
+    signs_in: bool = False
+    """Whether pip.conf carries a key for the repository: then `reader` says nothing of what pip may see."""
 
 
 def is_package_failure(message: str) -> bool:
@@ -194,7 +196,7 @@ def _explain_missing(
 
 def _not_taken(missing: _Missing, view: RegistryView, environment: EnvironmentName, service_account: str) -> Diagnosis:
     """The registry has a version that matches, and pip saw none."""
-    if view.misfit and view.reader is not False:
+    if view.misfit and (view.signs_in or view.reader is not False):
         return Diagnosis(
             Cause.WRONG_PYTHON if view.needs_python else Cause.WRONG_PLATFORM,
             f"no file of {missing.name} fits the environment: {view.misfit}",
@@ -203,6 +205,8 @@ def _not_taken(missing: _Missing, view: RegistryView, environment: EnvironmentNa
             missing.evidence,
             (("repository", str(view.repository)),),
         )
+    if view.signs_in:
+        return refused_credentials(missing.evidence, f"pip saw no {missing.name} there, though the repository has it")
     if view.reader:
         return Diagnosis(
             Cause.WRONG_PLATFORM,

@@ -35,6 +35,10 @@ class Indexes:
         found = (repository_of(url) for url in ([] if self.hidden else self.urls))
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
+    def signs_in(self, repository: RepositoryName) -> bool:
+        """Whether pip.conf carries a password or key for a repository: the environment's own account is not asked."""
+        return any(repository_of(url) == repository and _parts(url.strip()).password for url in self.urls)
+
     @property
     def foreign(self) -> tuple[str, ...]:
         """Hosts of the others: what they hold is not looked at."""

@@ -28,12 +28,17 @@ def _pip_conf(lines: Sequence[str]) -> Diagnosis | None:
 
 
 def _wrong_credentials(lines: Sequence[str]) -> Diagnosis | None:
+    """Only pip from 26.2 on prints it in a build, which has nobody to ask (tried with 24.0, 25.1, 26.1, 26.2)."""
     evidence = quote(lines, r"401 Error, Credentials not correct")
-    if not evidence:
-        return None
+    return refused_credentials(evidence, "pip says so") if evidence else None
+
+
+def refused_credentials(evidence: tuple[str, ...], how: str) -> Diagnosis:
+    """The key in pip.conf does not work; `how` it is known."""
     return Diagnosis(
         Cause.WRONG_CREDENTIALS,
-        "the index refused the credentials that stand in pip.conf's URL (a key that was deleted or replaced?)",
+        f"the index refused the credentials that stand in pip.conf's URL ({how}): a key that was deleted or replaced, "
+        "or whose account may not read it",
         'point pip.conf at the repository without a key (ComposerPipConfigOperator, auth="iam") and grant the '
         f"environment's service account {ROLES['reader']}",
         evidence,

@@ -70,6 +70,7 @@ def _views(cloud: Cloud, wish: Wish, environment: Environment, missing: Iterable
     repositories = supply.indexes.repositories
     if not repositories:
         return []
+    signs_in = supply.indexes.signs_in(repositories[0])
     access = access_of(cloud, repositories[0], environment.service_account)
     views = []
     for requirement in wanted:
@@ -83,6 +84,7 @@ def _views(cloud: Cloud, wish: Wish, environment: Environment, missing: Iterable
                 misfit=misfit,
                 needs_python=bool(misfit and "needs Python" in misfit),
                 how=access.how,
+                signs_in=signs_in,
             )
         )
     return views

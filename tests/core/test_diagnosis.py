@@ -29,6 +29,9 @@ def view(versions: tuple[str, ...] | None, reader: bool | None, **other: object)
     ("seen", "cause", "said"),
     [
         (view(("1.0.0",), False), Cause.NO_ACCESS, "may not read mypythonlib from the repository"),
+        (view(("1.0.0",), True, signs_in=True), Cause.WRONG_CREDENTIALS, "pip saw no mypythonlib there"),
+        (view(("1.0.0",), False, signs_in=True), Cause.WRONG_CREDENTIALS, "a key that was deleted or replaced"),
+        (view(("1.0.0",), False, misfit="a is for win32", signs_in=True), Cause.WRONG_PLATFORM, "a is for win32"),
         (view(("1.0.0",), None), Cause.NO_ACCESS, "the repository's own policy does not name it"),
         (view(("1.0.0",), None, misfit="a needs Python >=3.12"), Cause.WRONG_PLATFORM, "a needs Python >=3.12"),
         (view(("1.0.0",), True, misfit="a is for win32", needs_python=True), Cause.WRONG_PYTHON, "a is for win32"),

@@ -149,6 +149,7 @@ def test_what_pip_conf_names(pip_conf: str, repositories: int, foreign: object, 
     ] * repositories
     assert (list(found.foreign) if isinstance(foreign, list) else len(found.foreign)) == foreign
     assert found.hidden is hidden
+    assert [found.signs_in(name) for name in found.repositories] == ["user:pass" in pip_conf] * repositories
 
 
 @pytest.mark.parametrize(

@@ -287,8 +287,10 @@ def test_pip_conf(lines: list[str], newline: str, form: str, more: bytes) -> Non
         settings = read_as_pip(text)
     except GarProviderError:
         return
-    Indexes.from_settings(settings).repositories  # noqa: B018
-    Indexes.from_settings(settings).foreign  # noqa: B018
+    indexes = Indexes.from_settings(settings)
+    indexes.foreign  # noqa: B018
+    for repository in indexes.repositories:
+        indexes.signs_in(repository)
     keys_in(text)
     cautions(text, form)
     try:

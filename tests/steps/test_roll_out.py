@@ -228,14 +228,14 @@ def test_what_was_done_is_undone_once(way: Way, clock: QuickClock, repository: R
     item = way.items[0]
     grant_access(way.cloud.artifact_registry, way.cloud.composer, repository, environment=item.environment, clock=clock)
     wish = wish_of(way.plan, item, import_errors=False)
-    result = install(way.cloud, wish, clock, timeout=600, poll_interval=10)
+    result = install(way.cloud, wish, clock, timeout=6000, poll_interval=10)
     assert result["outcome"] == "installed"
     leave(way.state, way.plan, verdict_of(item, result, 60))
     check_unchanged(way.cloud, way.plan, item)
     assert to_undo(way.state, way.plan) == [item]
 
     def undone() -> dict[str, Any]:
-        return undo_here(way.cloud, item.environment, "dag/run", clock, why="too slow", timeout=600, poll_interval=10)
+        return undo_here(way.cloud, item.environment, "dag/run", clock, why="too slow", timeout=6000, poll_interval=10)
 
     assert undone()["outcome"] == "rolled_back"
     note_undone(way.state, item.environment, "too slow")
