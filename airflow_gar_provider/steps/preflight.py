@@ -241,6 +241,9 @@ def _unserved(answer: Answer, supply: Supply) -> list[Finding]:
 def _access_findings(cloud: Cloud, environment: Environment, supply: Supply) -> list[Finding]:
     findings = []
     for repository in supply.indexes.repositories:
+        if supply.indexes.signs_in(repository):
+            log.info("pip.conf carries a key for %s: whether that may read it, only the build tells", repository)
+            continue
         access = access_of(cloud, repository, environment.service_account)
         if access.state == "missing":
             text = f"{environment.service_account} may not read {repository} ({access.how})"

@@ -238,6 +238,8 @@ def test_access_that_is_missing_for_certain_is_a_finding(
     tmp_path: Path,
     sandbox: Running,
     found: Environment,
+    repository: RepositoryName,
+    cloud: Cloud,
     owner: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -253,6 +255,10 @@ def test_access_that_is_missing_for_certain_is_a_finding(
     assert "gcloud artifacts repositories add-iam-policy-binding python" in remedy
     assert f"serviceAccount:{found.service_account}" in remedy
     assert prepared("acme-demo==1.0", checks=checks_of(True, "access")) == ["acme-demo==1.0"]
+    # Where pip.conf carries a key, the build reads with that, whatever the account may.
+    url = repository.index_url.replace("https://", "https://_json_key_base64:bm90LWEta2V5@")
+    cloud.storage.write(found.bucket, PIP_CONF, f"[global]\nindex-url = {url}\n".encode())
+    assert prepared("acme-demo==1.0", repository=None) == ["acme-demo==1.0"]
 
 
 def test_private_names_that_reach_pip_open_and_are_public_too(
