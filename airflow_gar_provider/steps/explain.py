@@ -71,7 +71,8 @@ def _views(cloud: Cloud, wish: Wish, environment: Environment, missing: Iterable
     if not repositories:
         return []
     signs_in = supply.indexes.signs_in(repositories[0])
-    access = access_of(cloud, repositories[0], environment.service_account)
+    # pip reads with the key of pip.conf where there is one: what the environment's own account may is not asked then.
+    access = None if signs_in else access_of(cloud, repositories[0], environment.service_account)
     views = []
     for requirement in wanted:
         versions, misfit = _held(supply, requirement)
@@ -80,10 +81,10 @@ def _views(cloud: Cloud, wish: Wish, environment: Environment, missing: Iterable
                 repositories[0],
                 requirement.name,
                 versions,
-                _ALLOWED[access.state],
+                _ALLOWED[access.state] if access else None,
                 misfit=misfit,
                 needs_python=bool(misfit and "needs Python" in misfit),
-                how=access.how,
+                how=access.how if access else "",
                 signs_in=signs_in,
             )
         )
