@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from demo import airflow_settings as settings
 from demo import processes
-from demo.airflow_client import AirflowApiError, AirflowClient
+from demo.airflow_client import AirflowApiError, AirflowClient, TaskInstance
 from demo.ending import signals_held
 
 if TYPE_CHECKING:
@@ -141,6 +141,32 @@ class AirflowStack:
                 )
             time.sleep(0.5)
         self.client.unpause(dag_id)
+
+    def wait_for_question(self, dag_id: str, run_id: str, task_id: str, timeout: float = 300) -> None:
+        """Wait until a task asks somebody, and an answer would be taken.
+
+        Airflow fails the try of a task that is resumed before its scheduler has heard of the end of the process that
+        asked: of four answers within a second, three were lost, and asked for again (tried, 3.3.2). When it has heard,
+        is in its log.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            self.check()
+            tasks = {task.task_id: task for task in self.client.task_instances(dag_id, run_id)}
+            task = tasks.get(task_id)
+            if task and task.state in ("deferred", "awaiting_input") and self._has_ended(dag_id, run_id, task):
+                return
+            state = self.client.run_state(dag_id, run_id)
+            if state in ("success", "failed") or time.monotonic() > deadline:
+                states = {name: task.state for name, task in tasks.items()}
+                raise StackError(f"{task_id} asked nobody within {timeout:.0f} s; the run is {state}: {states}")
+            time.sleep(0.5)
+
+    def _has_ended(self, dag_id: str, run_id: str, task: TaskInstance) -> bool:
+        """Whether the scheduler has heard that the process of a task's last try is gone."""
+        key = f"dag_id={dag_id!r}, task_id={task.task_id!r}, run_id={run_id!r}, try_number={task.try_number},"
+        heard = f"executor event with state success for task instance TaskInstanceKey({key}"
+        return heard in (self.home / "scheduler.log").read_text(encoding="utf-8", errors="replace")
 
     def listening_sockets(self) -> list[processes.Socket]:
         """Every socket of every process of the stack that others could reach."""

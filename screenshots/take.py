@@ -107,7 +107,7 @@ class Camera:
         _set_time(virtual=True)
         _set_time(advance=OPERATION)
         _set_time(virtual=False, operation_seconds=0)
-        self._wait(run_id, "roll_out.prod.approval", "awaiting_input")
+        self._stack.wait_for_question(DAG_ID, run_id, "roll_out.prod.approval", PATIENCE)
         self.approval(run_id)
         self._wait(run_id, "roll_out.report", "success")
         self.report(run_id)

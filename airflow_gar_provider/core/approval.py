@@ -112,10 +112,12 @@ def why_not_asked(
     return f"the rollout was stopped: {stop}" if stop else None
 
 
-def body(plan: Plan, stage: str, verdicts: Iterable[Verdict], judged: Iterable[StageVerdict]) -> str:
+def body(plan: Plan, stage: str, verdicts: Iterable[Verdict], judged: Iterable[StageVerdict], *, at: str) -> str:
     """What somebody reads who is asked: what is still to come, and what the stages before came to. Markdown.
 
-    Text of others (packages, versions, pip's words, names of DAGs) is in code spans: no markup and no link in it lives.
+    `at`: when it is asked. Airflow keeps a question's first text, whatever a later try of its task asks (tried), so
+    the text says how old it is. Text of others (packages, versions, pip's words, names of DAGs) is in code spans: no
+    markup and no link in it lives.
     """
     before = [earlier.name for earlier in plan.before(stage)]
     rest = [later.name for later in plan.stages if later.name not in before]
@@ -129,7 +131,7 @@ def body(plan: Plan, stage: str, verdicts: Iterable[Verdict], judged: Iterable[S
         ended = {judgement.stage: judgement for judgement in judged}
         parts += ["**What the stages before came to**", markdown(rows)]
         parts += ["\n".join(f"- {_stage_sentence(plan, name, ended.get(name))}" for name in before)]
-    parts += [f"Plan {code(plan.content_digest)}"]
+    parts += [f"Plan {code(plan.content_digest)}. Asked {code(at)}: what a later try of this task asks is in its log."]
     return "\n\n".join(parts)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_gar_provider.compat import BaseOperator, Context, approval_operator
 from airflow_gar_provider.errors import InvalidInputError, NotApprovedError
+from airflow_gar_provider.operators.base import goes_on
 from airflow_gar_provider.operators.rollout_base import RolloutOperator, is_true, requester_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class ApproveStageOperator(RolloutOperator, _Approval):
     Nobody is asked in a dry run, when the stage has nothing to do, or when the rollout was stopped already: then it
     succeeds and says so. The answer is kept in the fleet's bucket, for the report and the ledger. A refusal ends the
     rollout; a new run goes on with what is left, and asks again.
+
+    Airflow loses an answer that is given before its scheduler has heard that the process that asked is gone, mostly a
+    second (tried, 3.3.2); the next try asks again. It goes on showing the text of the first try: what the last one asks
+    is in its log.
 
     :param stage: the stage's name.
     :param approve_before: all stages of the rollout before which somebody may be asked.
@@ -81,7 +86,13 @@ class ApproveStageOperator(RolloutOperator, _Approval):
             self.log.info("nobody is asked: %s", reason)
             return {"outcome": "not_asked", "message": f"nobody is asked: {reason}", "stage": self.stage}
         # Set here and no template field: text of others must not be rendered as a template.
-        self.body = body(plan, self.stage, verdicts, judged)
+        self.body = body(
+            plan, self.stage, verdicts, judged, at=datetime.now(timezone.utc).isoformat(timespec="seconds")
+        )
+        if goes_on(self, context):
+            self.log.warning(
+                "the try before ended without an answer; whoever has answered already must do so once more"
+            )
         self.log.info("asking before stage %s:\n%s", self.stage, self.body)
         return inspect.unwrap(_Approval.execute)(self, context)
 

@@ -72,11 +72,7 @@ def new_run(management: World, before: list[str]) -> Run:
 
 def wait_for_question(run: Run, task_id: str) -> None:
     """Until somebody is asked."""
-    deadline = time.monotonic() + PATIENCE
-    while run.states().get(task_id.removeprefix("roll_out.")) != "awaiting_input":
-        assert run.client.run_state(run.dag_id, run.run_id) in ("queued", "running"), run.states()
-        assert time.monotonic() < deadline, run.states()
-        time.sleep(1)
+    run.world.stack.wait_for_question(run.dag_id, run.run_id, task_id, PATIENCE)
 
 
 def started(management: World, requester: Visit, **filled: Any) -> Run:

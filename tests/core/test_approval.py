@@ -16,6 +16,7 @@ from airflow_gar_provider.errors import InvalidInputError
 from tests.tables import squeezed
 
 HOME = "projects/acme-data/locations/europe-west1/environments"
+AT = "2026-11-22T12:30:00+00:00"
 CONSOLE = "https://console.cloud.google.com/"
 EVIL = (
     "[click](javascript:alert(1))",
@@ -133,22 +134,22 @@ def test_nobody_is_asked_for_nothing(facts: Plan, more: dict[str, Any], reason: 
 def test_the_body_has_the_rest_of_the_plan_and_the_evidence_so_far() -> None:
     """What is to come without what is done; then the canary: outcome, before and after, minutes, soak."""
     found = plan(soak=600)
-    text = body(found, "prod", [verdict()], [StageVerdict("dev", passed=True)])
+    text = body(found, "prod", [verdict()], [StageVerdict("dev", passed=True)], at=AT)
     to_come, evidence = text.split("**What the stages before came to**")
     assert "**To come: prod**" in to_come
     assert "| `prod` | `prod` | change | `lib` `==1.0` → `==1.10` |" in squeezed(to_come)
     assert "`dev`" not in to_come
     assert f"| `dev` | `dev` | `lib` | `1.0` → `1.10` | installed | 1.5 | [open]({CONSOLE}" in squeezed(evidence)
     assert "- dev: passed, and was calm for 600 s" in evidence
-    assert found.content_digest in evidence
-    first = body(found, "dev", [], [])
+    assert f"Plan `{found.content_digest}`. Asked `{AT}`: " in evidence
+    first = body(found, "dev", [], [], at=AT)
     assert "What the stages before came to" not in first
     assert "**To come: dev, prod**" in first
 
 
 def test_a_canary_that_failed_within_its_limit_shows_its_cause() -> None:
     """A tolerated failure is what an approver must see."""
-    text = body(plan(), "prod", [verdict("failed", why="no access")], [StageVerdict("dev", passed=True)])
+    text = body(plan(), "prod", [verdict("failed", why="no access")], [StageVerdict("dev", passed=True)], at=AT)
     assert "| failed | 1.5 |" in squeezed(text)
     assert "| `no access` |" in squeezed(text)
 
@@ -164,6 +165,7 @@ def test_foreign_text_has_no_markup_and_no_live_link(text: str) -> None:
         "prod",
         [verdict("failed", why=text, cause=text, link=text)],
         [StageVerdict("dev", passed=False, why=text)],
+        at=AT,
     )
     blocks = MarkdownIt("commonmark").enable("table").parse(shown)
     tokens = [token for block in blocks for token in (block, *(block.children or []))]

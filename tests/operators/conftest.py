@@ -18,7 +18,7 @@ __all__ = ["clock", "cloud", "cloud_of", "environment", "owner", "published", "r
 class Ti:
     """As much of a task instance as the operators use."""
 
-    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "task", -1, 1
+    dag_id, run_id, task_id, map_index, try_number, max_tries = "dag", "run", "task", -1, 1, 0
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}

@@ -107,6 +107,34 @@ def test_a_yes_is_kept_and_not_asked_for_twice(state: FleetState, project: str, 
 
 
 @pytest.mark.parametrize(
+    ("tries", "most", "warned"),
+    [
+        pytest.param(1, 2, False, id="the first try"),
+        pytest.param(2, 2, True, id="Airflow's retry"),
+        pytest.param(2, 3, False, id="somebody cleared the task"),
+    ],
+)
+def test_a_retry_says_that_an_answer_was_lost(
+    state: FleetState,
+    project: str,
+    context: Any,
+    ti: Ti,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tries: int,
+    most: int,
+    warned: bool,
+) -> None:
+    """Airflow loses an answer that comes too soon; who has answered must learn why the question is there again."""
+    ti.try_number, ti.max_tries = tries, most
+    asking = SimpleNamespace(execute=lambda operator, context: operator.body)
+    monkeypatch.setattr("airflow_gar_provider.operators.approve_stage._Approval", asking)
+    text = approval(project, retries=2).execute(context)
+    assert f"Plan `{state.read_plan().content_digest}`. Asked `20" in text
+    assert ("whoever has answered already must do so once more" in capsys.readouterr().out) == warned
+
+
+@pytest.mark.parametrize(
     ("event", "outcome", "sentence"),
     [
         (answer("Reject"), "rejected", "rejected by ada"),

@@ -202,7 +202,7 @@ def wait(stack: AirflowStack, dag_id: str, run_id: str, seconds: float = 420) ->
             None,
         )
         if approve and not asked:
-            time.sleep(6)  # a task that is resumed at once may be marked failed by the scheduler
+            stack.wait_for_question(dag_id, run_id, approve.task_id)
             path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{approve.task_id}/-1/hitlDetails"
             options = stack.client._call("GET", path)["options"]
             stack.client._call("PATCH", path, {"chosen_options": [options[0]], "params_input": {}})

@@ -143,7 +143,7 @@ class Run:
         """Until it has ended; the state it ended in."""
         deadline = time.monotonic() + seconds
         while (state := self.client.run_state(self.dag_id, self.run_id)) not in ("success", "failed"):
-            assert time.monotonic() < deadline, self.states()
+            assert time.monotonic() < deadline, f"still {state}: {self.states()}"
             time.sleep(1)
         return str(state)
 
@@ -157,13 +157,9 @@ class Run:
         return dict(sorted(named.items()))
 
     def answer(self, task_id: str, option: str, seconds: float = 240) -> None:
-        """Answer a question, once it is asked and its task has been parked for a while."""
+        """Answer a question, once it is asked."""
+        self.world.stack.wait_for_question(self.dag_id, self.run_id, task_id, seconds)
         path = f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}/-1/hitlDetails"
-        deadline = time.monotonic() + seconds
-        while self.states().get(task_id.removeprefix("roll_out.")) not in ("deferred", "awaiting_input"):
-            assert time.monotonic() < deadline, self.states()
-            time.sleep(1)
-        time.sleep(6)  # a task that is resumed at once may be marked failed by the scheduler
         self.client._call("PATCH", path, {"chosen_options": [option], "params_input": {}})
 
     def report(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,18 +52,14 @@ def start(world: World, who: str) -> Run:
     return Run(world, FLEET, world.stack.client_of(who).trigger(FLEET, {"requirements": "acme-lib==1.10"}))
 
 
-def asked(run: Run, client: AirflowClient, seconds: float = 300) -> dict[str, Any]:
+def asked(run: Run, client: AirflowClient) -> dict[str, Any]:
     """Wait until the question is there; what it says."""
-    deadline = time.monotonic() + seconds
-    while run.states().get("prod.approval") not in ("deferred", "awaiting_input"):
-        assert time.monotonic() < deadline, run.states()
-        time.sleep(1)
-    return dict(client._call("GET", f"{_question(run)}"))
+    run.world.stack.wait_for_question(run.dag_id, run.run_id, PROD)
+    return dict(client._call("GET", _question(run)))
 
 
 def approve(run: Run, client: AirflowClient) -> None:
-    """Answer, once the task has been parked for a while: one that is resumed at once may be marked failed."""
-    time.sleep(6)
+    """Answer what was asked."""
     client._call("PATCH", _question(run), {"chosen_options": ["Approve"], "params_input": {}})
 
 
