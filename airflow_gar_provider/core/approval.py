@@ -131,7 +131,8 @@ def body(plan: Plan, stage: str, verdicts: Iterable[Verdict], judged: Iterable[S
         ended = {judgement.stage: judgement for judgement in judged}
         parts += ["**What the stages before came to**", markdown(rows)]
         parts += ["\n".join(f"- {_stage_sentence(plan, name, ended.get(name))}" for name in before)]
-    parts += [f"Plan {code(plan.content_digest)}. Asked {code(at)}: what a later try of this task asks is in its log."]
+    again = "if this task was tried again since, the newer text is in its log"
+    parts += [f"Plan {code(plan.content_digest)}. Asked {code(at)}; {again}."]
     return "\n\n".join(parts)
 
 

@@ -141,7 +141,7 @@ def test_the_body_has_the_rest_of_the_plan_and_the_evidence_so_far() -> None:
     assert "`dev`" not in to_come
     assert f"| `dev` | `dev` | `lib` | `1.0` → `1.10` | installed | 1.5 | [open]({CONSOLE}" in squeezed(evidence)
     assert "- dev: passed, and was calm for 600 s" in evidence
-    assert f"Plan `{found.content_digest}`. Asked `{AT}`: " in evidence
+    assert f"Plan `{found.content_digest}`. Asked `{AT}`; " in evidence
     first = body(found, "dev", [], [], at=AT)
     assert "What the stages before came to" not in first
     assert "**To come: dev, prod**" in first
