@@ -158,7 +158,7 @@ class AirflowStack:
                 return
             state = self.client.run_state(dag_id, run_id)
             if state in ("success", "failed") or time.monotonic() > deadline:
-                states = {name: task.state for name, task in tasks.items()}
+                states = {name: each.state for name, each in tasks.items()}
                 raise StackError(f"{task_id} asked nobody within {timeout:.0f} s; the run is {state}: {states}")
             time.sleep(0.5)
 

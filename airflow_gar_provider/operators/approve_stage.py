@@ -80,8 +80,12 @@ class ApproveStageOperator(RolloutOperator, _Approval):
             else:
                 earlier = state.approval(self.stage)
                 reason = why_not_asked(plan, self.stage, verdicts, judged, stopped=state.stopped)
-        if earlier is not None and earlier.approved:  # of a try that died before its end
-            return self._result(earlier)
+        # Of a try that died before its end. Somebody who clears the task wants to be asked again.
+        if earlier is not None and (earlier.approved or goes_on(self, context)):
+            chosen = self.APPROVE if earlier.approved else self.REJECT
+            at, by = datetime.fromisoformat(earlier.at), {"id": earlier.by, "name": earlier.by} if earlier.by else None
+            event = {"chosen_options": [chosen], "params_input": {}, "responded_at": at, "responded_by_user": by}
+            return self._end(context, earlier, event)
         if reason is not None:
             self.log.info("nobody is asked: %s", reason)
             return {"outcome": "not_asked", "message": f"nobody is asked: {reason}", "stage": self.stage}
@@ -101,7 +105,11 @@ class ApproveStageOperator(RolloutOperator, _Approval):
         with self.explained(context):
             answer = self._answer(context, event)
             self.fleet_state().keep_approval(answer)
-            if answer.outcome == "own_run":
+        return self._end(context, answer, event)
+
+    def _end(self, context: Context, answer: Approval, event: Mapping[str, Any]) -> Any:
+        if answer.outcome == "own_run":
+            with self.explained(context):
                 raise NotApprovedError([self.stage], why=answer.sentence)
         result = self._result(answer)
         context["ti"].xcom_push(key="return_value", value=result)  # a rejection ends in an exception of Airflow's

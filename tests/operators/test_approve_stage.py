@@ -158,6 +158,26 @@ def test_a_no_is_kept_and_is_why_the_stage_did_not_pass(
     assert [entry["outcome"] for entry in json.loads(found[0])["approval"]] == [outcome]
 
 
+def test_a_no_is_not_asked_for_twice_unless_the_task_is_cleared(
+    state: FleetState, project: str, context: Any, ti: Ti, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that dies after the answer is kept ends as the answer wants it; somebody who clears the task is asked."""
+    ti.max_tries = 2
+    task = approval(project, retries=2)
+    told = task.execute_complete(context, answer("Reject"))
+    ti.try_number = 2
+    assert task.execute(context) == told
+    context["dag_run"] = SimpleNamespace(triggering_user_name="ada")
+    mine = approval(project, retries=2, self_approval=False)
+    for once_more in (lambda: mine.execute_complete(context, answer("Approve")), lambda: mine.execute(context)):
+        with pytest.raises(AirflowFailException, match="somebody else has to approve it"):
+            once_more()
+    ti.max_tries = 3
+    asking = SimpleNamespace(execute=lambda operator, context: "asked")
+    monkeypatch.setattr("airflow_gar_provider.operators.approve_stage._Approval", asking)
+    assert task.execute(context) == "asked"
+
+
 def test_an_own_yes_is_a_refusal_where_four_eyes_are_wanted(
     state: FleetState, project: str, context: Any, ti: Ti
 ) -> None:
