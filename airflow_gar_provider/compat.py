@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +116,14 @@ def deadline_alert(interval: timedelta, callback: Any, kwargs: dict[str, Any] | 
     except ImportError:
         return None
     called: Any = deadline.AsyncCallback(callback, kwargs)  # type: ignore[attr-defined]  # from 3.2 on only imported there
-    return deadline.DeadlineAlert(deadline.DeadlineReference.DAGRUN_QUEUED_AT, interval, called)
+    reference = deadline.DeadlineReference.DAGRUN_QUEUED_AT
+    if _VERSION >= (3, 3):
+        # 3.3 stores a timedelta in a form that its own clearing of tasks cannot read, and answers 500 (tried, 3.3.2;
+        # apache/airflow#70368, open). A number of seconds is read by both, unless a later 3.3 refuses numbers.
+        seconds: Any = interval.total_seconds()
+        with suppress(TypeError, ValueError):
+            return deadline.DeadlineAlert(reference, seconds, called)
+    return deadline.DeadlineAlert(reference, interval, called)
 
 
 def stats() -> Any:

@@ -131,6 +131,17 @@ def test_a_refused_approval(fleets: World) -> None:
     assert states["prod.begin"] == "skipped"
     assert states["outcome"] == "failed"
     assert fleets.declared("refused") == {"dev": "==1.0", "prod": None}
+    # The refusal stands when its task is cleared, too; and a run with a deadline can be cleared.
+    mine = {"dag_run_id": run.run_id, "task_ids": ["roll_out.prod.approval"], "include_downstream": True}
+    run.client._call(
+        "POST",
+        "dags/refused/clearTaskInstances",
+        {**mine, "dry_run": False, "only_failed": False, "reset_dag_runs": True},
+    )
+    assert run.wait() == "failed"
+    told = run.client.xcom("refused", run.run_id, ("roll_out.prod.approval", -1))
+    assert "nobody is asked: the rollout was stopped: stage prod did not pass: rejected by" in told["message"]
+    assert fleets.declared("refused") == {"dev": "==1.0", "prod": None}
 
 
 @with_approvals
